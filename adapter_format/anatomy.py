@@ -1,0 +1,196 @@
+"""What every tensor of an adapter is: a role of its method, a companion that any method may carry, or a stranger."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from adapter_format.conditions import holds, lookup_in
+from adapter_format.foreign import foreign_spelling
+from adapter_format.keys import KeyReading, grammar_of, read_key
+from adapter_format.layouts import Layout, auxiliary
+from adapter_format.modules import Module, resolve_modules
+from adapter_format.targets import Targets, read_targets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from adapter_format.tensors import TensorInfo
+
+SAVED_MODULE = "saved module"
+SAVED_COPY = "in-memory copy of a saved module"
+TOKENS = "trainable tokens"
+BIAS = "bias"
+EMBEDDING = "stored embedding"
+BASE_LAYER = "base layer"
+BASE_WEIGHT = "base weight"
+OTHER_METHOD = "other method"
+OTHER_WRITER = "other writer"
+
+
+class Companion(NamedTuple):
+    """A tensor that is no role of the method.
+
+    Attributes:
+        info: the stored tensor.
+        path: what stands behind the prefix in its key.
+        what: one of the constants of this module.
+        detail: the module, the method or the writer concerned.
+    """
+
+    info: TensorInfo
+    path: str
+    what: str
+    detail: str = ""
+
+
+class Misspelling(NamedTuple):
+    """A key that had to be read with a fault on the way."""
+
+    key: str
+    canonical: str
+    fault: str
+
+
+class Anatomy(NamedTuple):
+    """Everything that keys, shapes and config say together.
+
+    Attributes:
+        layout: the method.
+        targets: prepared targeting fields, None without a config.
+        modules: adapted modules by path.
+        companions: tensors that are no role of the method.
+        misspellings: keys that were read with a fault.
+        duplicates: keys that name a role which another key already fills.
+    """
+
+    layout: Layout
+    targets: Targets | None
+    modules: Mapping[str, Module]
+    companions: tuple[Companion, ...]
+    misspellings: tuple[Misspelling, ...]
+    duplicates: tuple[str, ...]
+
+    def companions_that_are(self, what: str) -> tuple[Companion, ...]:
+        """Return the companions of one sort."""
+        return tuple(companion for companion in self.companions if companion.what == what)
+
+
+def dissect(
+    layout: Layout, config: Mapping[str, Any] | None, tensors: Mapping[str, TensorInfo], default_rank: int | None = None
+) -> Anatomy:
+    """Tell what every tensor is.
+
+    Args:
+        layout: the method.
+        config: the config, or None if it can't be read.
+        tensors: the stored tensors by key.
+        default_rank: rank of the method when the config gives none.
+    """
+    grammar = grammar_of(layout.peft_type)
+    sound = grammar.sound.fullmatch
+    role_of = grammar.roles
+    grouped: dict[str, dict[str, TensorInfo]] = {}
+    strangers: list[tuple[TensorInfo, KeyReading]] = []
+    misspellings: list[Misspelling] = []
+    duplicates: list[str] = []
+    suspicious = grammar.suspicious.search("\n".join(tensors)) is not None
+    for key, info in tensors.items():
+        match = sound(key)
+        if match is not None and not suspicious:
+            path, suffix = match.groups()
+            role: str | None = role_of[suffix]
+        else:
+            reading = read_key(grammar, key)
+            path, role = reading.path, reading.role
+            misspellings += [Misspelling(key, reading.canonical, fault) for fault in reading.faults if role]
+            if role is None:
+                strangers.append((info, reading))
+                continue
+        roles = grouped.setdefault(path, {})
+        if role in roles:
+            duplicates.append(key)
+        elif role is not None:
+            roles[role] = info
+    targets = read_targets(layout, config) if config is not None else None
+    modules = resolve_modules(layout, config, targets, grouped, default_rank)
+    companions = tuple(_classify(strangers, layout, config or {}, modules)) if strangers else ()
+    misspellings += [
+        Misspelling(info.name, reading.canonical, fault)
+        for (info, reading), companion in zip(strangers, companions, strict=True)
+        if companion.what not in (OTHER_METHOD, OTHER_WRITER)
+        for fault in reading.faults
+    ]
+    return Anatomy(layout, targets, modules, companions, tuple(misspellings), tuple(duplicates))
+
+
+def _classify(
+    strangers: Iterable[tuple[TensorInfo, KeyReading]],
+    layout: Layout,
+    config: Mapping[str, Any],
+    modules: Mapping[str, Module],
+) -> Iterable[Companion]:
+    declared = auxiliary()
+    saved = [name for name in config.get(declared.saved_modules_field) or () if isinstance(name, str) and name]
+    biases = layout.bias["modes"].get(config.get(layout.bias["field"], "none"), "none")
+    for info, reading in strangers:
+        path = reading.path
+        what, detail = _classify_one(info.name, path, layout, biases, saved, modules)
+        yield Companion(info, path, what, detail)
+
+
+def _classify_one(
+    key: str, path: str, layout: Layout, biases: str, saved: list[str], modules: Mapping[str, Module]
+) -> tuple[str, str]:
+    declared = auxiliary()
+    owner, _, leaf = path.rpartition(".")
+    if path.endswith(declared.tokens_suffix):
+        return TOKENS, path[: -len(declared.tokens_suffix)].rstrip(".")
+    parts = path.split(".")
+    if any(part in declared.memory_parts for part in parts):
+        return SAVED_COPY, owner
+    module = saved_module(path, saved)
+    if module:
+        return SAVED_MODULE, module
+    plain = owner.removesuffix(f".{declared.base_layer_part}")
+    if leaf == "bias" and (biases == "all" or (biases == "adapted" and plain in modules)):
+        return BIAS, plain
+    if leaf == "weight" and _is_embedding(plain, modules):
+        return EMBEDDING, plain
+    foreign = foreign_spelling(key, layout.peft_type)
+    if foreign is not None:
+        return (OTHER_METHOD if foreign.kind == "method" else OTHER_WRITER), foreign.name
+    if declared.base_layer_part in parts:
+        return BASE_LAYER, plain
+    return BASE_WEIGHT, owner
+
+
+def saved_module(path: str, saved: Iterable[str]) -> str:
+    """Return the entry of `modules_to_save` that a tensor path belongs to, or "".
+
+    PEFT takes every module whose path ends with the entry, without regard to dots, and stores all below it.
+    """
+    parts = path.split(".")
+    owners = [".".join(parts[:length]) for length in range(1, len(parts))]
+    return next((name for name in saved if any(owner.endswith(name) for owner in owners)), "")
+
+
+def _is_embedding(path: str, modules: Mapping[str, Module]) -> bool:
+    if path.rpartition(".")[2] in auxiliary().embedding_modules:
+        return True
+    module = modules.get(path)
+    return module is not None and module.kind.name == "embedding"
+
+
+def by_pattern(paths: Iterable[str]) -> dict[str, list[str]]:
+    """Group module paths that differ in numbers only; the key has `*` for each number."""
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        groups[".".join(["*" if part.isdigit() else part for part in path.split(".")])].append(path)
+    return groups
+
+
+def declared_roles(anatomy: Anatomy, config: Mapping[str, Any]) -> dict[str, bool]:
+    """Say of each role whether the config calls for it; roles without a condition are always called for."""
+    find = lookup_in(config)
+    return {name: holds(role.declared_by, find) for name, role in anatomy.layout.roles.items()}

@@ -1,0 +1,131 @@
+"""The key grammar: prefix + module path + role suffix, derived from a layout; and what went wrong with a key that
+does not follow it.
+
+A damaged key is read as the key it was meant to be, with the faults on the way named, so that one cause is one finding
+and everything behind it can still be checked.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import NamedTuple
+
+from adapter_format.layouts import Layout, auxiliary, layout_of
+
+PREFIX_MISSING = "key-prefix-missing"
+PREFIX_DOUBLED = "key-prefix-doubled"
+WRAPPER = "key-wrapper"
+ADAPTER_NAME = "adapter-name-in-key"
+
+
+class KeyReading(NamedTuple):
+    """What a key says.
+
+    Attributes:
+        path: module path in the base model, without prefix; for a tensor that is no role, everything behind the prefix.
+        role: name of the role in the layout, or None.
+        canonical: the key as it should be spelled.
+        faults: kinds of misspelling, in the order found; empty for a sound key.
+    """
+
+    path: str
+    role: str | None
+    canonical: str
+    faults: tuple[str, ...] = ()
+
+
+class KeyGrammar(NamedTuple):
+    """Compiled grammar of one layout.
+
+    Attributes:
+        prefix: what every key starts with.
+        sound: matches a well-formed key of a role; groups 1 and 2 are module path and suffix.
+        roles: suffix to role name.
+        named: matches a role suffix with an adapter name left in it; (pattern, role) pairs.
+        suspicious: finds, in newline-joined keys, any sign that a key needs a second look.
+    """
+
+    prefix: str
+    sound: re.Pattern[str]
+    roles: dict[str, str]
+    named: tuple[tuple[re.Pattern[str], str], ...]
+    suspicious: re.Pattern[str]
+
+
+def key_of(layout: Layout, path: str, role: str) -> str:
+    """Spell the key on disk of one role of one module."""
+    return f"{layout.prefix}{path}.{layout.roles[role].suffix}"
+
+
+@functools.cache
+def grammar_of(peft_type: str) -> KeyGrammar:
+    """Compile the grammar of a method; ValueError if the method has no layout."""
+    layout = layout_of(peft_type)
+    if layout is None:
+        raise ValueError(f"no layout for {peft_type!r}")
+    roles = {suffix: role.name for role in layout.roles.values() for suffix in (role.suffix, *role.also_read)}
+    longest_first = sorted(roles, key=len, reverse=True)
+    alternatives = "|".join(map(re.escape, longest_first))
+    sound = re.compile(rf"{re.escape(layout.prefix)}(.+)\.({alternatives})")
+    named = tuple(
+        (re.compile(re.escape(role.memory).replace(re.escape("{adapter}"), r"[^.]+") + r"\Z"), role.name)
+        for role in layout.roles.values()
+    )
+    parts = "|".join(map(re.escape, auxiliary().wrapper_parts))
+    outer = "|".join(map(re.escape, auxiliary().outer_wrapper_parts))
+    prefix = re.escape(layout.prefix)
+    suspicious = re.compile(rf"(?m)^{prefix}(?:.*\.)?{prefix}|^.+\.{prefix}|\b(?:{parts})\.|^{prefix}(?:{outer})\.")
+    return KeyGrammar(layout.prefix, sound, roles, named, suspicious)
+
+
+def read_key(grammar: KeyGrammar, key: str) -> KeyReading:
+    """Read one key, sound or not.
+
+    Returns:
+        The reading; a key that is no role of the method has `role` None and its faults concern prefix and wrappers only.
+    """
+    faults: list[str] = []
+    rest = _strip_prefix(grammar.prefix, key, faults)
+    suffix_match = grammar.sound.fullmatch(grammar.prefix + rest)
+    if suffix_match:
+        path, suffix = suffix_match.groups()
+        return KeyReading(path, grammar.roles[suffix], grammar.prefix + rest, tuple(faults))
+    for pattern, role in grammar.named:
+        found = pattern.search(rest)
+        if found and found.start() > 1 and rest[found.start() - 1] == ".":
+            path = rest[: found.start() - 1]
+            suffix = next(suffix for suffix, name in grammar.roles.items() if name == role)
+            return KeyReading(path, role, f"{grammar.prefix}{path}.{suffix}", (*faults, ADAPTER_NAME))
+    return KeyReading(rest, None, grammar.prefix + rest, tuple(faults))
+
+
+def _strip_prefix(prefix: str, key: str, faults: list[str]) -> str:
+    """Take prefix and wrappers off a key; note in `faults` what was not as it should be."""
+    declared = auxiliary()
+    parts = [part for part in key.split(".") if part not in declared.wrapper_parts]
+    rest = ".".join(parts)
+    if rest != key:
+        faults.append(WRAPPER)
+    for outer in declared.outer_wrapper_parts:
+        for lead in (f"{outer}.", f"{prefix}{outer}."):
+            if rest.startswith(lead) and rest.count(".") > lead.count("."):
+                rest = rest.replace(f"{outer}.", "", 1)
+                _note(faults, WRAPPER)
+    before, found, behind = rest.partition(prefix)
+    if not found:
+        faults.append(PREFIX_MISSING)
+        half = prefix.split(".", 1)[0] + "."
+        return rest.removeprefix(half)
+    if before:
+        _note(faults, WRAPPER)
+        behind = before + behind
+    while behind.startswith(prefix):
+        behind = behind[len(prefix) :]
+        _note(faults, PREFIX_DOUBLED)
+    return behind
+
+
+def _note(faults: list[str], fault: str) -> None:
+    if fault not in faults:
+        faults.append(fault)

@@ -1,0 +1,216 @@
+"""The names of tensors in a live model: where adapters' names stand in them, and whose tensor each is."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
+
+from adapter_format.errors import AdapterFormatError, UsageError
+from adapter_format.layouts import Auxiliary, Layout, auxiliary
+
+Path = tuple[str, ...]
+
+_NAME = "{adapter}"
+
+
+class Entry(NamedTuple):
+    """One key of a state dict, taken apart.
+
+    Attributes:
+        key: as it is in the state dict.
+        parts: its parts, without those of wrappers.
+        layer: path of the module whose adapter tensor this is, or None.
+        suffix: what the key ends with on disk, if it has a layer.
+        token_module: path of the embedding whose trainable tokens this is, or None.
+        wrapper: where `modules_to_save` or `original_module` stands in `parts`, or None.
+        names: where names of adapters stand in `parts`.
+    """
+
+    key: str
+    parts: Path
+    layer: Path | None
+    suffix: Path
+    token_module: Path | None
+    wrapper: int | None
+    names: tuple[int, ...]
+
+    def is_of_another(self, adapter: str) -> bool:
+        """Whether the key has the name of another adapter in it."""
+        return any(self.parts[at] != adapter for at in self.names)
+
+    def without_name(self) -> Path:
+        """The path without the adapter's name, which PEFT removes from the last two places only."""
+        edge = len(self.parts) - 2
+        return tuple(part for at, part in enumerate(self.parts) if at < edge or at not in self.names)
+
+
+class Survey(NamedTuple):
+    """What the state dict of a live model holds.
+
+    Attributes:
+        entries: all keys, in their order.
+        layers: paths of the adapted modules of all adapters.
+        adapters: names of the adapters, in the order of their first tensors.
+        prefix: what the keys lack in front.
+        depth: number of leading parts of a key that are the prefix.
+    """
+
+    entries: tuple[Entry, ...]
+    layers: frozenset[Path]
+    adapters: tuple[str, ...]
+    prefix: Path
+    depth: int
+
+
+class _Match(NamedTuple):
+    """The end of a key, recognised: path of the module, place of the adapter's name, suffix on disk."""
+
+    module: Path
+    name: int
+    suffix: Path
+
+
+# Forms of keys in memory: by number of parts and place of the adapter's name among them, then by the other
+# parts; the value is the suffix on disk.
+_Forms = Mapping[tuple[int, int], Mapping[Path, Path]]
+
+
+def survey(state_dict: Mapping[str, object], layout: Layout) -> Survey:
+    """Take all keys of a state dict apart.
+
+    Raises:
+        UsageError: not a state dict, or that of something around the PEFT model.
+        AdapterFormatError: two keys are the same but for wrapper parts.
+    """
+    declared = auxiliary()
+    paths = _clean_paths(state_dict, declared)
+    roles = _forms((role.memory, role.suffix) for role in layout.roles.values())
+    token_form = _forms([(declared.tokens_memory, declared.tokens_suffix)])
+
+    names: dict[Path, set[str]] = {}
+    wrapped: set[Path] = set()
+    bases: set[Path] = set()
+    for parts in paths:
+        match = _match(parts, roles)
+        if match is not None:
+            names.setdefault(match.module, set()).add(parts[match.name])
+        for at, part in enumerate(parts):
+            if part == declared.base_layer_part:
+                bases.add(parts[:at])
+            elif part == declared.memory_parts[0] and at < len(parts) - 2:
+                wrapped.add(parts[:at])
+    # A base model may have modules that are named like those of an adapter. What was wrapped to be adapted
+    # holds a base layer, unless the state dict has no base in it.
+    adapted = names.keys() & bases or names.keys()
+
+    entries: list[Entry] = []
+    adapters: dict[str, None] = {}
+    for parts, key in paths.items():
+        match = _match(parts, roles) or _match_unnamed(parts, roles, layout.weight_part, names)
+        tokens = _match(parts, token_form)
+        wrapper = _wrapper(parts, wrapped, declared)
+        found = []
+        if match is not None:
+            found.append(match.name)
+        if tokens is not None:
+            found.append(tokens.name)
+        if wrapper is not None and parts[wrapper] == declared.memory_parts[0]:
+            found.append(wrapper + 1)
+        if match is None or match.module in adapted:
+            adapters.update(dict.fromkeys(parts[at] for at in found))
+        entries.append(
+            Entry(
+                key,
+                parts,
+                match and match.module,
+                match.suffix if match else (),
+                tokens and tokens.module,
+                wrapper,
+                tuple(found),
+            )
+        )
+    prefix, depth = _prefix(adapted, layout)
+    return Survey(tuple(entries), frozenset(names), tuple(adapters), prefix, depth)
+
+
+def modules_named(entries: Iterable[Entry], names: Collection[str]) -> set[Path]:
+    """Return the paths of all modules whose path is one of the names or ends with one."""
+    endings = {tuple(name.split(".")) for name in names}
+    return {
+        entry.parts[:at]
+        for entry in entries
+        for at in range(1, len(entry.parts))
+        if any(entry.parts[max(0, at - len(ending)) : at] == ending for ending in endings)
+    }
+
+
+def _clean_paths(state_dict: object, declared: Auxiliary) -> dict[Path, str]:
+    """Map the parts of each key, without what wrappers add, to the key."""
+    if not isinstance(state_dict, Mapping):
+        kind = type(state_dict).__name__
+        raise UsageError(f"state_dict is a {kind}, not a mapping; pass model.state_dict().")
+    paths: dict[Path, str] = {}
+    for key in state_dict:
+        if not isinstance(key, str):
+            raise UsageError(f"state_dict has the key {key!r}, which is not a string.")
+        parts = tuple(part for part in key.split(".") if part not in declared.wrapper_parts)
+        first = paths.setdefault(parts, key)
+        if first != key:
+            raise AdapterFormatError(f"{first!r} and {key!r} differ only in wrapper parts; remove one.")
+    while paths and all(len(parts) > 1 and parts[0] in declared.outer_wrapper_parts for parts in paths):
+        paths = {parts[1:]: key for parts, key in paths.items()}
+    return paths
+
+
+def _forms(pairs: Iterable[tuple[str, str]]) -> _Forms:
+    """Index forms such as `lora_A.{adapter}.weight` with their suffixes on disk."""
+    forms: dict[tuple[int, int], dict[Path, Path]] = {}
+    for memory, suffix in pairs:
+        form = tuple(memory.split("."))
+        fixed = tuple(part for part in form if part != _NAME)
+        forms.setdefault((len(form), form.index(_NAME)), {})[fixed] = tuple(suffix.split("."))
+    return forms
+
+
+def _match(parts: Path, forms: _Forms) -> _Match | None:
+    """Recognise a key that ends in one of the forms."""
+    for (length, name), suffixes in forms.items():
+        start = len(parts) - length
+        if start > 0:
+            suffix = suffixes.get(parts[start : start + name] + parts[start + name + 1 :])
+            if suffix is not None:
+                return _Match(parts[:start], start + name, suffix)
+    return None
+
+
+def _match_unnamed(
+    parts: Path, forms: _Forms, mark: str, names: Mapping[Path, Collection[str]]
+) -> _Match | None:
+    """Recognise what is no role, but has the method's mark and an adapted module: PEFT stores it too."""
+    for length, name in forms:
+        start = len(parts) - length
+        at = start + name
+        if start > 0 and parts[start].startswith(mark) and parts[at] in names.get(parts[:start], ()):
+            return _Match(parts[:start], at, parts[start:at] + parts[at + 1 :])
+    return None
+
+
+def _wrapper(parts: Path, wrapped: Collection[Path], declared: Auxiliary) -> int | None:
+    """Where in a key the outermost wrapper of a fully trained module has its part."""
+    places = (at for at, part in enumerate(parts) if part in declared.memory_parts and parts[:at] in wrapped)
+    return next(places, None)
+
+
+def _prefix(layers: Collection[Path], layout: Layout) -> tuple[Path, int]:
+    """Return what keys lack in front, and how many of their leading parts are the prefix."""
+    prefix = tuple(layout.prefix.split(".")[:-1])
+    if not layers or all(layer[: len(prefix)] == prefix for layer in layers):
+        return (), len(prefix)
+    for layer in layers:
+        for at in range(1, len(layer) - len(prefix)):
+            if layer[at : at + len(prefix)] == prefix:
+                raise UsageError(
+                    f"The PEFT model lies below {'.'.join(layer[:at])!r} in this state dict; "
+                    f"pass its own, whose keys start with {layout.prefix!r}."
+                )
+    return prefix, 0

@@ -1,0 +1,224 @@
+"""Adapted modules: the roles of one module path put together, with rank, features and kind resolved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from adapter_format.conditions import all_hold, is_set
+from adapter_format.patterns import PatternError, PatternTooCostly
+from adapter_format.shapes import Mismatch, Symbols, match_shape
+from adapter_format.targets import Targets, first_match
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from adapter_format.layouts import Kind, Layout
+    from adapter_format.tensors import TensorInfo
+
+Roles = dict[str, "TensorInfo"]
+
+RANK = "rank"
+"""Every factor of the module agrees on a rank, but it is not the one that the config gives."""
+FACTORS = "factors"
+"""The factors of the module contradict each other."""
+TRANSPOSED = "transposed"
+"""The factors fit when each is transposed."""
+DIMENSIONS = "dimensions"
+"""A tensor has the wrong number of dimensions."""
+EMPTY = "empty"
+"""A dimension is zero."""
+COMPANION = "companion"
+"""The factors fit, but a tensor that a config field adds does not."""
+
+
+class ShapeFault(NamedTuple):
+    """Why the shapes of a module do not fit its kind.
+
+    Attributes:
+        fault: one of the constants of this module.
+        role: the role concerned.
+        mismatch: the first mismatch, None for `TRANSPOSED` and `EMPTY`.
+        found_rank: the rank that the factors agree on, for `RANK`.
+    """
+
+    fault: str
+    role: str
+    mismatch: Mismatch | None = None
+    found_rank: int | None = None
+
+
+class Module(NamedTuple):
+    """One adapted module.
+
+    Attributes:
+        path: module path in the base model.
+        kind: kind of base layer.
+        roles: the stored tensors by role.
+        rank: the rank that the config gives this module, None without a config.
+        symbols: everything that shapes and config settle: `r`, `d_in`, `d_out`, ...
+        faults: what does not fit.
+    """
+
+    path: str
+    kind: Kind
+    roles: Roles
+    rank: int | None
+    symbols: Symbols
+    faults: tuple[ShapeFault, ...]
+
+
+def value_for(config: Mapping[str, Any], field: str, pattern_field: str, path: str) -> Any:
+    """Return a per-module value such as the rank: the first matching pattern's, else the field's.
+
+    Patterns that are no regex, or that can't be matched in bounded time, count as not matching; rules report them.
+    """
+    patterns = config.get(pattern_field)
+    if isinstance(patterns, dict) and patterns:
+        try:
+            pattern = first_match(patterns, path)
+        except (PatternError, PatternTooCostly):
+            pattern = None
+        if pattern is not None:
+            return patterns[pattern]
+    return config.get(field)
+
+
+def resolve_modules(
+    layout: Layout,
+    config: Mapping[str, Any] | None,
+    targets: Targets | None,
+    grouped: Mapping[str, Roles],
+    default_rank: int | None = None,
+) -> dict[str, Module]:
+    """Resolve every module of an adapter.
+
+    Args:
+        layout: the method.
+        config: the config, or None if it can't be read.
+        targets: its prepared targets.
+        grouped: module path to its tensors by role.
+        default_rank: rank of the method when the config gives none.
+    """
+    memo: dict[object, tuple[Kind, Symbols, tuple[ShapeFault, ...]]] = {}
+    modules: dict[str, Module] = {}
+    rank_field, rank_pattern = layout.rank["field"], layout.rank["pattern"]
+    settings = config or {}
+    patterned = is_set(settings.get(rank_pattern))
+    uniform = _rank(settings.get(rank_field, default_rank)) if config is not None else None
+    chooses_by_path = _chooses_by_path(layout, settings, targets)
+    for path, roles in grouped.items():
+        rank = uniform
+        if patterned:
+            rank = _rank(value_for(settings, rank_field, rank_pattern, path))
+        kind = _choose_kind(layout, settings, targets, path, roles) if chooses_by_path else None
+        signature = (kind.name if kind else "", rank, *[(role, info.shape) for role, info in roles.items()])
+        resolved = memo.get(signature)
+        if resolved is None:
+            chosen = kind or _choose_kind(layout, settings, targets, path, roles)
+            resolved = (chosen, *_match_roles(layout, chosen, settings, roles, rank))
+            memo[signature] = resolved
+        modules[path] = Module(path, resolved[0], roles, rank, resolved[1], resolved[2])
+    return modules
+
+
+def _rank(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _chooses_by_path(layout: Layout, config: Mapping[str, Any], targets: Targets | None) -> bool:
+    """Whether the kind of a module depends on its path, so that equal shapes may still be different kinds."""
+    if targets is not None and targets.parameters:
+        return True
+    pointers = (kind.select.get("path_contains_any") for kind in layout.kinds)
+    return any(pointer is not None and at_pointer(config, pointer) for pointer in pointers)
+
+
+def at_pointer(config: Mapping[str, Any], pointer: str) -> Any:
+    """Follow a JSON pointer into the config; None where it leads nowhere."""
+    value: Any = config
+    for part in pointer.split("/")[1:]:
+        if not isinstance(value, dict) and value is not config:
+            return None
+        value = value.get(part)
+    return value
+
+
+def _choose_kind(
+    layout: Layout, config: Mapping[str, Any], targets: Targets | None, path: str, roles: Roles
+) -> Kind:
+    return next(kind for kind in layout.kinds if _selected(kind.select, config, targets, path, roles))
+
+
+def _selected(
+    select: Mapping[str, Any], config: Mapping[str, Any], targets: Targets | None, path: str, roles: Roles
+) -> bool:
+    if select.get("target") == "parameter" and not (targets is not None and targets.is_parameter(path)):
+        return False
+    if "any_role" in select and not any(role in roles for role in select["any_role"]):
+        return False
+    for role, dimensions in select.get("role_dimensions", {}).items():
+        if role not in roles or len(roles[role].shape) not in dimensions:
+            return False
+    if "path_contains_any" in select:
+        parts = at_pointer(config, select["path_contains_any"])
+        if not isinstance(parts, list) or not any(isinstance(part, str) and part in path for part in parts):
+            return False
+    return all_hold(select.get("config", {}), config)
+
+
+def _match_roles(
+    layout: Layout, kind: Kind, config: Mapping[str, Any], roles: Roles, rank: int | None
+) -> tuple[Symbols, tuple[ShapeFault, ...]]:
+    symbols: Symbols = {}
+    for symbol, pointer in kind.config_symbols.items():
+        value = at_pointer(config, pointer)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            symbols[symbol] = value
+    main = {name: info for name, info in roles.items() if not layout.roles[name].declared_by and name in kind.shapes}
+    empty = next((name for name, info in roles.items() if 0 in info.shape), None)
+    if empty is not None:
+        return symbols, (ShapeFault(EMPTY, empty),)
+    fault = _match_factors(kind, main, rank, symbols)
+    if fault is not None:
+        return symbols, (fault,)
+    faults: list[ShapeFault] = []
+    for name, info in roles.items():
+        if name in main or name not in kind.shapes:
+            continue
+        mismatch = match_shape(kind.shapes[name], info.shape, symbols)
+        if mismatch is not None:
+            faults.append(ShapeFault(DIMENSIONS if mismatch.axis is None else COMPANION, name, mismatch))
+    return symbols, tuple(faults)
+
+
+def _match_factors(kind: Kind, main: Roles, rank: int | None, symbols: Symbols) -> ShapeFault | None:
+    """Match the factors; on failure find out which of the usual mistakes it is."""
+    start = dict(symbols)
+    if rank is not None:
+        symbols["r"] = rank
+    first = _first_mismatch(kind, main, symbols)
+    if first is None:
+        return None
+    role, mismatch = first
+    if mismatch.axis is None:
+        return ShapeFault(DIMENSIONS, role, mismatch)
+    free = dict(start)
+    agrees = _first_mismatch(kind, main, free) is None
+    flipped = {name: info._replace(shape=info.shape[::-1]) for name, info in main.items()}
+    known = {**start, **({"r": rank} if rank is not None else {})}
+    transposes = len(main) > 1 and _first_mismatch(kind, flipped, dict(known)) is None
+    symbols.clear()
+    symbols.update(free if agrees else known)
+    if transposes:
+        return ShapeFault(TRANSPOSED, role)
+    if agrees:
+        return ShapeFault(RANK, role, mismatch, free.get("r"))
+    return ShapeFault(FACTORS, role, mismatch)
+
+
+def _first_mismatch(kind: Kind, main: Roles, symbols: Symbols) -> tuple[str, Mismatch] | None:
+    for name, info in main.items():
+        mismatch = match_shape(kind.shapes[name], info.shape, symbols)
+        if mismatch is not None:
+            return name, mismatch
+    return None

@@ -1,0 +1,1 @@
+"""The rules, one file a family; each is declared beside its check."""

@@ -1,0 +1,220 @@
+"""3xx: keys of tensors that are no role of the method: companions that any method may carry, and strangers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from adapter_format import anatomy as parts
+from adapter_format.config import CONFIG_NAME
+from adapter_format.findings import Finding, Location
+from adapter_format.foreign import foreign_spelling
+from adapter_format.layouts import auxiliary
+from adapter_format.rules.edits import AddTensor, DropConfig, DropTensors, RenameTensors, SetConfig, mutation
+from adapter_format.rules.keys import MISSING_KEYS, UNSUPPORTED_WEIGHT, is_suffixed_role, places, tensors_of
+from adapter_format.rules.rule import Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    from adapter_format.anatomy import Anatomy
+    from adapter_format.checkpoint import Checkpoint
+
+OTHER_METHOD = Rule(
+    "AF308", "keys-of-another-method", "error", "KEY-13", "Tensors of another method",
+    "The config says one method, the tensors are of another; PEFT drops what it does not know.",
+    "Set `peft_type` to the method of the tensors, or remove them.", "silent-ok",
+    (mutation("plain", AddTensor("base_model.model.model.layers.0.self_attn.o_proj.hada_w1_a", (8, 4))),
+     mutation("plain", RenameTensors(r"lora_A\.weight$", "hada_w1_a"), RenameTensors(r"lora_B\.weight$", "hada_w1_b"), name="all")),
+    quotes=(MISSING_KEYS, UNSUPPORTED_WEIGHT), pains=("P29",),
+)  # fmt: skip
+OTHER_WRITER = Rule(
+    "AF309", "keys-of-another-writer", "error", "KEY-13", "Keys in the spelling of another program",
+    "The tensors may be a good adapter of kohya, diffusers, MLX or Megatron; PEFT finds none of them.",
+    "Convert the file from that program's layout.", "warns",
+    (mutation("plain", RenameTensors(r"^base_model\.model\.(.*)\.lora_A\.weight$", r"\1.lora_a"),
+              RenameTensors(r"^base_model\.model\.(.*)\.lora_B\.weight$", r"\1.lora_b"), name="MLX"),
+     mutation("plain", RenameTensors(r"lora_A\.weight$", "lora_down.weight"),
+              RenameTensors(r"lora_B\.weight$", "lora_up.weight"), name="kohya"),
+     mutation("plain", RenameTensors(r"^base_model\.model\.(.*)\.lora_A\.weight$", r"\1.lora.down.weight"),
+              RenameTensors(r"^base_model\.model\.(.*)\.lora_B\.weight$", r"\1.lora.up.weight"), name="diffusers")),
+    quotes=(MISSING_KEYS, "unhandledKeys(base:"), pains=("P21",),
+)  # fmt: skip
+BASE_WEIGHT = Rule(
+    "AF310", "base-weights-in-adapter", "error", "KEY-11", "Tensors of the base model in the adapter",
+    "Loading overwrites the base model's own tensors without a message; servers and converters refuse the file.",
+    "Remove the tensors, or name their modules in `modules_to_save` if they were trained.", "silent-wrong",
+    (mutation("plain", AddTensor("base_model.model.model.layers.0.self_attn.o_proj.weight", (8, 8))),
+     mutation("plain", AddTensor("base_model.model.model.norm.weight", (8,)), name="norm")),
+    quotes=(UNSUPPORTED_WEIGHT, "Unexpected name", "Not a lora_A or lora_B tensor"), pains=("P04", "P10", "P11"),
+)  # fmt: skip
+BASE_LAYER = Rule(
+    "AF311", "base-layer-in-adapter", "error", "KEY-12", "`base_layer` tensors overwrite the base model",
+    "PEFT loads them over the weights of the base model without a message: whatever base is used, these layers are no "
+    "longer its own.",
+    "Remove every key with `.base_layer.`; only a stored embedding and declared biases may have one.", "silent-wrong",
+    (mutation("plain", AddTensor("base_model.model.model.layers.0.self_attn.q_proj.base_layer.weight", (8, 8))),),
+    quotes=("base_layer.weight is unsupported LoRA weight",), pains=("P04", "P10"),
+)  # fmt: skip
+SAVED_MODULE_MISSING = Rule(
+    "AF318", "saved-module-missing", "error", "KEY-9", "A module of `modules_to_save` has no tensors",
+    "PEFT stops with a KeyError if the base has that module; without it the head is untrained.",
+    "Save again with the module, or remove it from `modules_to_save`.", "raises",
+    (mutation("saved-module", DropTensors(r"score\.")),),
+    quotes=("KeyError: 'base_model.model.score", "vLLM only supports modules_to_save being None"), pains=("P10",),
+)  # fmt: skip
+TOKENS_MISSING = Rule(
+    "AF319", "trainable-tokens-missing", "error", "KEY-10", "The trained tokens are not there",
+    "The config lists `trainable_token_indices`, the file has no `trainable_tokens_delta`; PEFT stops with a KeyError.",
+    "Save again with all tensors, or remove `trainable_token_indices`.", "raises",
+    (mutation("tokens", DropTensors(r"trainable_tokens_delta")),), quotes=("KeyError: 'base_model.model.",),
+)  # fmt: skip
+TOKENS_UNDECLARED = Rule(
+    "AF320", "trainable-tokens-undeclared", "error", "KEY-10", "Trained tokens that the config does not declare",
+    "PEFT drops the rows without a word: the new tokens keep the base model's values.",
+    "Add `trainable_token_indices` with the ids, in the order of the rows.", "silent-wrong",
+    (mutation("tokens", DropConfig("/trainable_token_indices")),),
+)  # fmt: skip
+SAVED_MODULE_SPELLING = Rule(
+    "AF323", "saved-module-spelling", "error", "KEY-9", "In-memory names of saved modules in the keys",
+    "On disk a saved module has its original path; with `modules_to_save.default` in it, PEFT does not find it.",
+    "Remove `modules_to_save.<name>.` from the keys and drop every `original_module` tensor.", "raises",
+    (mutation("saved-module", RenameTensors(r"score\.", "score.modules_to_save.default.")),), pains=("P03", "P10"), fixable=True,
+)  # fmt: skip
+STORED_EMBEDDING = Rule(
+    "AF328", "stored-embedding", "info", "KEY-9", "A whole embedding or head is stored",
+    "PEFT stores it when an embedding is targeted or the vocabulary was resized. It makes the file large, several servers "
+    "refuse it, and its rows must fit the base.",
+    "Keep it if tokens were added; otherwise save with `save_embedding_layers=False`, or train `trainable_token_indices`.",
+    "silent-wrong",
+    (mutation("plain", AddTensor("base_model.model.model.embed_tokens.weight", (16, 8))),),
+    quotes=("size mismatch for base_model.model.model.embed_tokens.weight", "base_model.model.lm_head.weight is unsupported LoRA weight",
+            "Unexpected name 'base_model.model.lm_head.weight': Not a lora_A or lora_B tensor"),
+    pains=("P03", "P04", "P10", "P11", "P22"),
+    note="Valid as PEFT's own output, hence information. Whether the rows fit needs the base: see `unchecked`.",
+)  # fmt: skip
+NAME_COLLISION = Rule(
+    "AF329", "name-collision", "warning", "KEY-14", "A module's name looks like a part of the method",
+    "Releases of PEFT that choose tensors by substring lose or misplace tensors of a module whose name contains it.",
+    "Rename the module, or load with PEFT 0.21 or later.", "silent-ok",
+    (mutation("saved-module", RenameTensors(r"score\.", "lora_head."), SetConfig("/modules_to_save", ["lora_head"])),),
+    quotes=("should not be contained in the prefix",), pains=("P26",),
+)  # fmt: skip
+UNKNOWN_BIAS = Rule(
+    "AF331", "bias-undeclared", "error", "KEY-6", "Biases that the config does not declare",
+    "`bias` says `none`, but the file has biases of the base model: loading overwrites the base's own without a message.",
+    "Set `bias` to `all` or `lora_only` if they were trained, otherwise remove them.", "silent-wrong",
+    (mutation("bias-all", SetConfig("/bias", "none")),), quotes=(UNSUPPORTED_WEIGHT,), pains=("P10",),
+)  # fmt: skip
+BIAS_MISSING = Rule(
+    "AF332", "bias-missing", "info", "KEY-6", "The config declares biases, the file has none",
+    "PEFT 0.7 to 0.20 lose the biases of `bias: lora_only` when they save; a base without biases has none to store.",
+    "If the base has biases, save again with PEFT 0.21 or later.", "silent-ok",
+    (mutation("plain", SetConfig("/bias", "lora_only")),),
+    note="A known bug of PEFT 0.7.0 to 0.20.0 if the base has biases; the file alone cannot tell.",
+)  # fmt: skip
+
+RULES = tuple(value for value in list(globals().values()) if isinstance(value, Rule))
+
+
+def check_companions(checkpoint: Checkpoint) -> Iterator[Finding]:
+    """Judge every tensor that is no role of the method."""
+    anatomy, config = checkpoint.anatomy, checkpoint.config
+    if anatomy is None:
+        return
+    for what, rule in ((parts.OTHER_METHOD, OTHER_METHOD), (parts.OTHER_WRITER, OTHER_WRITER)):
+        found = [c for c in anatomy.companions_that_are(what) if not is_suffixed_role(anatomy, c.path)]
+        if found:
+            name = found[0].detail
+            text = f"{tensors_of(len(found))} are spelled as {name} spells them, such as {found[0].info.name!r}."
+            yield rule.finding(text, places(c.info.name for c in found), mend=_foreign_mend(found[0].info.name, anatomy))
+    if config is None:
+        return
+    base = [c for c in anatomy.companions_that_are(parts.BASE_WEIGHT) if not is_suffixed_role(anatomy, c.path)]
+    biases = [c for c in base if c.path.endswith(".bias")]
+    layer_biases = [c for c in anatomy.companions_that_are(parts.BASE_LAYER) if c.path.endswith(".bias")]
+    if biases or layer_biases:
+        text = f"{tensors_of(len(biases) + len(layer_biases))} are biases of the base model, which `bias` does not declare."
+        yield UNKNOWN_BIAS.finding(text, places(c.info.name for c in (*biases, *layer_biases)))
+    others = [c for c in base if not c.path.endswith(".bias")]
+    if others:
+        nbytes = sum(c.info.nbytes for c in others)
+        text = f"{tensors_of(len(others))} ({nbytes:,} bytes) are the base model's own, such as {others[0].info.name!r}; loading overwrites them."
+        yield BASE_WEIGHT.finding(text, places(c.info.name for c in others))
+    layers = [c for c in anatomy.companions_that_are(parts.BASE_LAYER) if not c.path.endswith(".bias")]
+    if layers:
+        text = f"{tensors_of(len(layers))} overwrite weights of the base model, such as {layers[0].info.name!r}."
+        yield BASE_LAYER.finding(text, places(c.info.name for c in layers))
+    embeddings = anatomy.companions_that_are(parts.EMBEDDING)
+    if embeddings:
+        first = embeddings[0].info
+        nbytes = sum(c.info.nbytes for c in embeddings)
+        text = f"{tensors_of(len(embeddings))} of whole embeddings are stored ({nbytes:,} bytes), {first.name!r} with {first.shape[0] if first.shape else 0:,} rows."
+        yield STORED_EMBEDDING.finding(text, places(c.info.name for c in embeddings))
+    yield from _check_saved_modules(anatomy, config)
+    yield from _check_tokens(anatomy, config)
+    if config.get(anatomy.layout.bias["field"], "none") in ("all", "lora_only") and not anatomy.companions_that_are(parts.BIAS):
+        mode = config[anatomy.layout.bias["field"]]
+        text = f"`bias` is {mode!r}, but the file holds no bias."
+        yield BIAS_MISSING.finding(text, [Location(CONFIG_NAME, pointer="/bias")])
+
+
+def _foreign_mend(key: str, anatomy: Anatomy) -> str | None:
+    foreign = foreign_spelling(key, anatomy.layout.peft_type)
+    return foreign.mend if foreign else None
+
+
+def _check_saved_modules(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterator[Finding]:
+    declared = auxiliary()
+    wanted = config.get(declared.saved_modules_field)
+    stored = {c.detail for c in anatomy.companions_that_are(parts.SAVED_MODULE)}
+    copies = anatomy.companions_that_are(parts.SAVED_COPY)
+    misspelt = [c for c in copies if not _is_plain_copy(c.path)]
+    if misspelt:
+        text = f"{tensors_of(len(misspelt))} have the in-memory name of a saved module, such as {misspelt[0].info.name!r}."
+        yield SAVED_MODULE_SPELLING.finding(text, places(c.info.name for c in misspelt))
+    spelled = " ".join(c.path for c in copies)
+    for index, name in enumerate(wanted if isinstance(wanted, list) else ()):
+        if not isinstance(name, str) or name in stored or f"{name}." in spelled or _is_task_head(name, config):
+            continue
+        text = f"`modules_to_save` lists {name!r}, but the file holds no tensor of it."
+        place = Location(CONFIG_NAME, pointer=f"/{declared.saved_modules_field}/{index}")
+        yield SAVED_MODULE_MISSING.finding(text, [place])
+    for companion in anatomy.companions_that_are(parts.SAVED_MODULE):
+        leaf = companion.detail.rpartition(".")[2]
+        if anatomy.layout.weight_part in leaf:
+            text = f"The saved module {companion.detail!r} contains {anatomy.layout.weight_part!r}, which PEFT's older releases search for."
+            yield NAME_COLLISION.finding(text, places([companion.info.name]))
+            return
+
+
+_TASK_HEADS = {"SEQ_CLS": ("classifier", "score"), "TOKEN_CLS": ("classifier", "score"), "QUESTION_ANS": ("qa_outputs",)}
+
+
+def _is_task_head(name: str, config: Mapping[str, Any]) -> bool:
+    """PEFT lists every usual head of a task, though a model has only one of them."""
+    return name in _TASK_HEADS.get(str(config.get("task_type")), ())
+
+
+def _is_plain_copy(path: str) -> bool:
+    """Whether a copy is spelled as PEFT stores it for a resized vocabulary: no adapter name behind the part."""
+    parts_of_path = path.split(".")
+    memory = auxiliary().memory_parts
+    return any(
+        part in memory and len(parts_of_path) - index == 2 for index, part in enumerate(parts_of_path)
+    )
+
+
+def _check_tokens(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterator[Finding]:
+    declared = auxiliary()
+    wanted = config.get(declared.tokens_field)
+    stored = anatomy.companions_that_are(parts.TOKENS)
+    if wanted and not stored:
+        text = f"`{declared.tokens_field}` is set, but no key ends in `{declared.tokens_suffix}`."
+        yield TOKENS_MISSING.finding(text, [Location(CONFIG_NAME, pointer=f"/{declared.tokens_field}")])
+    if stored and not wanted:
+        text = f"{tensors_of(len(stored))} of trained tokens, but `{declared.tokens_field}` is not set in the config."
+        yield TOKENS_UNDECLARED.finding(text, places(c.info.name for c in stored))
+
+
+CHECKS = (check_companions,)

@@ -1,0 +1,278 @@
+"""4xx: shapes, element types and size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from adapter_format import anatomy as parts
+from adapter_format import modules as faults
+from adapter_format.anatomy import by_pattern
+from adapter_format.config import CONFIG_NAME, WEIGHTS_NAME
+from adapter_format.dtypes import DTYPES
+from adapter_format.findings import Finding, Location
+from adapter_format.layouts import auxiliary
+from adapter_format.rules.edits import (
+    AddTensor,
+    CastTensors,
+    ReshapeTensors,
+    SetConfig,
+    TransposeTensors,
+    mutation,
+)
+from adapter_format.rules.keys import places, tensors_of
+from adapter_format.rules.rule import Rule
+from adapter_format.shapes import format_shape
+from adapter_format.size import stored_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from adapter_format.anatomy import Anatomy
+    from adapter_format.checkpoint import Checkpoint
+    from adapter_format.modules import Module, ShapeFault
+
+_MISMATCH = "size mismatch for base_model.model"
+
+RANK_MISMATCH = Rule(
+    "AF401", "rank-mismatch", "error", "LAY-2", "The tensors have another rank than the config gives",
+    "PEFT builds its layers with the rank of the config and stops at the first tensor of another size.",
+    "Set `r` (or the entry of `rank_pattern`) to the rank of the tensors, and `lora_alpha` so that the scale stays.", "raises",
+    (mutation("plain", SetConfig("/r", 8)),
+     mutation("patterns", SetConfig("/rank_pattern", {}), name="pattern lost"),
+     mutation("embedding", SetConfig("/r", 8), name="embedding")),
+    quotes=(_MISMATCH,), pains=("P25", "P20"),
+)  # fmt: skip
+FACTORS_DISAGREE = Rule(
+    "AF402", "factors-disagree", "error", "LAY-1", "The factors of one module do not fit each other",
+    "A and B can't be multiplied: the rank of one is not the rank of the other.",
+    "Save the adapter again; one of the factors is not from this module.", "raises",
+    (mutation("plain", ReshapeTensors(r"layers\.1\.self_attn\.q_proj\.lora_B", (8, 3))),), quotes=(_MISMATCH,), pains=("P25",),
+)  # fmt: skip
+WRONG_DIMENSIONS = Rule(
+    "AF403", "wrong-dimensions", "error", "LAY-1", "A tensor has the wrong number of dimensions",
+    "A factor is a matrix (or a convolution's kernel); a flat one is a shard of a distributed run that was never gathered.",
+    "Gather the parameters before saving (ZeRO-3: `stage3_gather_16bit_weights_on_model_save`).", "raises",
+    (mutation("plain", ReshapeTensors(r"layers\.1\.self_attn\.q_proj\.lora_A", (32,))),
+     mutation("plain", ReshapeTensors(r"lora_[AB]\.weight", (16,)), name="all")),
+    quotes=(_MISMATCH,), pains=("P02", "P13"),
+)  # fmt: skip
+EMPTY_TENSOR = Rule(
+    "AF404", "empty-tensor", "error", "LAY-4", "Tensors without elements",
+    "ZeRO-3 leaves placeholders of size 0 where the parameters were not gathered: the file has every key and no weights.",
+    "Save again with gathering, or recover the weights from the sharded checkpoint; this file can't be mended.", "raises",
+    (mutation("plain", ReshapeTensors(r"lora_[AB]\.weight", (0,))),
+     mutation("plain", ReshapeTensors(r"layers\.1\..*lora_B", (0, 4)), name="some")),
+    quotes=("size mismatch for", "torch.Size([0])", "The size of tensor a (0) must match the size of tensor b"), pains=("P02", "P13"),
+)  # fmt: skip
+COMPANION_SHAPE = Rule(
+    "AF405", "companion-shape", "error", "LAY-3", "A tensor beside the factors does not fit them",
+    "Magnitudes, biases and the like have one element for each output of their module.",
+    "Save the adapter again; the tensor is not from this module.", "raises",
+    (mutation("dora", ReshapeTensors(r"layers\.1\.self_attn\.q_proj\.lora_magnitude", (9,))),
+     mutation("lora-bias", ReshapeTensors(r"layers\.1\.self_attn\.q_proj\.lora_B\.bias", (9,)), name="bias")),
+    quotes=(_MISMATCH,), pains=("P10",),
+)  # fmt: skip
+TRANSPOSED = Rule(
+    "AF406", "factors-transposed", "error", "LAY-1", "The factors are transposed",
+    "MLX and others store `[d_in, r]` and `[r, d_out]`; PEFT wants `lora_A` as `[r, d_in]` and `lora_B` as `[d_out, r]`.",
+    "Transpose both factors of each module.", "raises",
+    (mutation("plain", TransposeTensors(r"lora_[AB]\.weight")),), quotes=(_MISMATCH,), pains=("P21", "P24", "P25"),
+    note="A square module whose rank equals its width can't be told: see `unchecked`.",
+)  # fmt: skip
+SIBLING_SHAPE = Rule(
+    "AF407", "sibling-shape", "warning", "LAY-6", "One layer's module differs in shape from all its siblings",
+    "Layers of a model are usually alike; a single odd one is a sign of a wrong or partial tensor.",
+    "Compare the module with the base model, and save again if it is wrong.", "raises",
+    (mutation("plain", ReshapeTensors(r"layers\.1\.self_attn\.q_proj\.lora_A", (4, 6))),), pains=("P13",),
+)  # fmt: skip
+MIXED_DTYPES = Rule(
+    "AF408", "mixed-dtypes", "warning", "LAY-5", "The adapter's own tensors have different element types",
+    "PEFT converts each on loading, but other readers refuse a mixture, and a part was rounded more than the rest.",
+    "Convert all to one type, the widest among them.", "silent-ok",
+    (mutation("plain", CastTensors(r"layers\.1\.self_attn\.q_proj\.lora_B", "F16")),), pains=("P23",),
+)  # fmt: skip
+INTEGER_DTYPE = Rule(
+    "AF409", "integer-dtype", "warning", "LAY-5", "Factors stored as integers",
+    "PEFT converts them to floats as they stand; quantized values without their scales mean nothing.",
+    "Store the dequantized values as F32, BF16 or F16.", "silent-ok",
+    (mutation("plain", CastTensors(r"lora_[AB]\.weight", "I32")),),
+)  # fmt: skip
+UNUSUAL_DTYPE = Rule(
+    "AF410", "unusual-dtype", "info", "LAY-5", "An element type that several readers do not know",
+    "F64 doubles the size for nothing; 8-bit floats are not read by NumPy alone and refused by several servers.",
+    "Store F32, BF16 or F16.", "silent-ok",
+    (mutation("plain", CastTensors(r"lora_[AB]\.weight", "F64")),),
+)  # fmt: skip
+DTYPE_NOT_LOADABLE = Rule(
+    "AF411", "dtype-not-loadable", "error", "LAY-5", "An element type that PEFT can't load",
+    "torch has no arithmetic for packed 4-bit and 6-bit floats.", "Store F32, BF16 or F16.", "raises",
+    (mutation("plain", CastTensors(r"lora_[AB]\.weight", "F6_E2M3")),),
+)  # fmt: skip
+EXPERTS_UNEVEN = Rule(
+    "AF412", "experts-uneven", "error", "LAY-1", "The factors of a mixture's experts do not divide by the rank",
+    "For `target_parameters`, A has r rows for each expert and B r columns for each.",
+    "Save the adapter again, or correct `r`.", "raises",
+    (mutation("experts", ReshapeTensors(r"layers\.0\..*lora_[A]", (7, 8))),), quotes=(_MISMATCH,), pains=("P07",),
+)  # fmt: skip
+TOKEN_ROWS = Rule(
+    "AF413", "token-rows", "error", "LAY-7", "Trained tokens and their indices differ in number",
+    "Each row of `trainable_tokens_delta` replaces the row of one index; PEFT stops if the numbers differ.",
+    "Correct `trainable_token_indices`: one index a row, in the order of the rows.", "raises",
+    (mutation("tokens", SetConfig("/trainable_token_indices", [1, 2])),), quotes=(_MISMATCH,),
+)  # fmt: skip
+LARGER_THAN_FORMULA = Rule(
+    "AF420", "larger-than-formula", "info", "LAY-8", "Most of the file is not the adapter's own tensors",
+    "The size formula gives the bytes of the factors; whole modules stored beside them make a file many times as large, "
+    "and several servers refuse it.",
+    "Keep stored modules only if they were trained.", "silent-ok",
+    (mutation("saved-module", SetConfig("/modules_to_save", ["score", "lm_head"]), AddTensor("base_model.model.lm_head.weight", (512, 8))),),
+    quotes=("is unsupported LoRA weight",), pains=("P04",),
+)  # fmt: skip
+
+RULES = tuple(value for value in list(globals().values()) if isinstance(value, Rule))
+
+_SIBLINGS_NEEDED = 4
+_NOT_LOADABLE = frozenset({"F4", "F6_E2M3", "F6_E3M2"})
+_UNUSUAL = frozenset({"F64", "C64"}) | {name for name in DTYPES if name.startswith("F8_")}
+
+
+def check_shapes(checkpoint: Checkpoint) -> Iterator[Finding]:
+    """Judge the shapes of every module against its kind, its rank and its own other tensors."""
+    anatomy, config = checkpoint.anatomy, checkpoint.config
+    if anatomy is None or any(_is_on(config, name) for name in anatomy.layout.retired_layouts):
+        return
+    by_fault: dict[str, list[tuple[Module, ShapeFault]]] = {}
+    for module in anatomy.modules.values():
+        for fault in module.faults:
+            name = fault.fault
+            if name == faults.FACTORS and module.kind.select.get("target") == "parameter":
+                name = "experts"
+            by_fault.setdefault(name, []).append((module, fault))
+    for name, found in by_fault.items():
+        rule, text = _describe(name, found, anatomy)
+        keys = [module.roles[fault.role].name for module, fault in found]
+        yield rule.finding(text, places(keys))
+
+
+def _is_on(config: Mapping[str, Any] | None, name: str) -> bool:
+    value = (config or {}).get(name)
+    return isinstance(value, list) and any(value)
+
+
+def _describe(name: str, found: list[tuple[Module, ShapeFault]], anatomy: Anatomy) -> tuple[Rule, str]:
+    module, fault = found[0]
+    info = module.roles[fault.role]
+    shape = list(info.shape)
+    total = len(anatomy.modules)
+    expected = format_shape(module.kind.shapes[fault.role])
+    count = f"{len(found)} of {total} modules"
+    if name == faults.RANK:
+        stored = fault.found_rank if fault.found_rank is not None else "another"
+        return RANK_MISMATCH, (
+            f"{count} are stored with rank {stored}, but the config gives {module.rank}; first `{module.path}`, "
+            f"{anatomy.layout.roles[fault.role].suffix} of shape {shape}."
+        )
+    if name == faults.EMPTY:
+        return EMPTY_TENSOR, f"{count} hold tensors without elements; {info.name!r} has the shape {shape}."
+    if name == faults.DIMENSIONS:
+        wanted = fault.mismatch.expected if fault.mismatch else ""
+        return WRONG_DIMENSIONS, f"{info.name!r} has the shape {shape}, expected {wanted}, {expected} ({count})."
+    if name == faults.TRANSPOSED:
+        return TRANSPOSED, f"The factors of {count} are transposed: {info.name!r} has the shape {shape}, expected {expected}."
+    if name == faults.COMPANION:
+        wanted = fault.mismatch.expected if fault.mismatch else ""
+        return COMPANION_SHAPE, f"{info.name!r} has the shape {shape}, expected {expected} with {wanted} ({count})."
+    if name == "experts":
+        wanted = fault.mismatch.expected if fault.mismatch else ""
+        return EXPERTS_UNEVEN, f"{info.name!r} has the shape {shape}, expected {expected} with {wanted} ({count})."
+    sizes = ", ".join(f"{role} {list(stored.shape)}" for role, stored in module.roles.items())
+    return FACTORS_DISAGREE, f"The factors of `{module.path}` do not fit each other: {sizes} ({count})."
+
+
+def check_siblings(checkpoint: Checkpoint) -> Iterator[Finding]:
+    """Find the one module that differs from all its siblings in other layers."""
+    anatomy = checkpoint.anatomy
+    if anatomy is None:
+        return
+    for template, paths in by_pattern(anatomy.modules).items():
+        if len(paths) < _SIBLINGS_NEEDED:
+            continue
+        signatures: dict[object, list[str]] = {}
+        for path in paths:
+            module = anatomy.modules[path]
+            if module.faults:
+                continue
+            signature = tuple((name, size) for name, size in sorted(module.symbols.items()) if name != "r")
+            signatures.setdefault(signature, []).append(path)
+        if len(signatures) != 2:
+            continue
+        odd, usual = sorted(signatures.values(), key=len)
+        if len(odd) == 1 and len(usual) >= _SIBLINGS_NEEDED - 1:
+            stored = _shapes(anatomy.modules[odd[0]])
+            text = f"`{odd[0]}` is stored as {stored}, its {len(usual)} siblings `{template}` as {_shapes(anatomy.modules[usual[0]])}."
+            yield SIBLING_SHAPE.finding(text, places(info.name for info in anatomy.modules[odd[0]].roles.values()))
+
+
+def _shapes(module: Module) -> str:
+    return ", ".join(str(list(info.shape)) for info in module.roles.values())
+
+
+def check_dtypes(checkpoint: Checkpoint) -> Iterator[Finding]:
+    """Judge the element types of the method's own tensors."""
+    anatomy = checkpoint.anatomy
+    if anatomy is None:
+        return
+    by_dtype: dict[str, list[str]] = {}
+    for module in anatomy.modules.values():
+        for info in module.roles.values():
+            by_dtype.setdefault(info.dtype, []).append(info.name)
+    loadable = {name: keys for name, keys in by_dtype.items() if name not in _NOT_LOADABLE}
+    for name in by_dtype.keys() & _NOT_LOADABLE:
+        yield DTYPE_NOT_LOADABLE.finding(f"{tensors_of(len(by_dtype[name]))} are stored as {name}.", places(by_dtype[name]))
+    integers = [name for name in loadable if DTYPES[name].kind not in ("float", "complex")]
+    for name in integers:
+        text = f"{tensors_of(len(by_dtype[name]))} of the method are stored as {name}, expected floats."
+        yield INTEGER_DTYPE.finding(text, places(by_dtype[name]))
+    floats = {name: keys for name, keys in loadable.items() if name not in integers}
+    if len(floats) > 1:
+        rarest = min(floats, key=lambda name: (len(floats[name]), name))
+        counts = ", ".join(f"{len(keys)} {name}" for name, keys in sorted(floats.items()))
+        yield MIXED_DTYPES.finding(f"The method's tensors have mixed element types: {counts}.", places(floats[rarest]))
+        return
+    for name in floats.keys() & _UNUSUAL:
+        yield UNUSUAL_DTYPE.finding(f"{tensors_of(len(floats[name]))} are stored as {name}.", places(floats[name]))
+
+
+def check_token_rows(checkpoint: Checkpoint) -> Iterator[Finding]:
+    """Compare trained token rows with the indices of the config."""
+    anatomy, config = checkpoint.anatomy, checkpoint.config
+    if anatomy is None or config is None:
+        return
+    field = auxiliary().tokens_field
+    wanted = config.get(field)
+    for companion in anatomy.companions_that_are(parts.TOKENS):
+        indices = wanted
+        if isinstance(wanted, dict):
+            leaf = companion.detail.rpartition(".")[2]
+            indices = next((wanted[name] for name in wanted if companion.detail.endswith(name) or name == leaf), None)
+        shape = companion.info.shape
+        if isinstance(indices, list) and (len(shape) != 2 or shape[0] != len(indices)):
+            text = f"{companion.info.name!r} has the shape {list(shape)}, but `{field}` lists {len(indices)} indices."
+            yield TOKEN_ROWS.finding(text, [Location(WEIGHTS_NAME, companion.info.name), Location(CONFIG_NAME, pointer=f"/{field}")])
+
+
+def check_size(checkpoint: Checkpoint) -> Iterator[Finding]:
+    """Compare stored bytes with the size formula and explain what is beyond it."""
+    anatomy, header = checkpoint.anatomy, checkpoint.header
+    if anatomy is None or header is None or not header.readable or not anatomy.modules:
+        return
+    size = stored_size(anatomy)
+    beyond = size.stored_bytes - size.formula_bytes
+    if beyond > size.formula_bytes and not size.unexplained:
+        reasons = ", ".join(f"{name} {nbytes:,}" for name, nbytes in size.companions.items())
+        text = f"Stored are {size.stored_bytes:,} bytes, the size formula gives {size.formula_bytes:,}; beyond it: {reasons}."
+        keys = (c.info.name for c in sorted(anatomy.companions, key=lambda c: -c.info.nbytes))
+        yield LARGER_THAN_FORMULA.finding(text, places(keys))
+
+
+CHECKS = (check_shapes, check_siblings, check_dtypes, check_token_rows, check_size)

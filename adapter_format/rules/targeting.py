@@ -1,0 +1,317 @@
+"""3xx: keys against the targets of the config: which modules it names, which layers, which patterns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from adapter_format import targets as reasons
+from adapter_format.anatomy import by_pattern
+from adapter_format.config import CONFIG_NAME
+from adapter_format.findings import Finding, Location
+from adapter_format.patterns import PatternError, PatternTooCostly, compile_pattern, layer_index, pattern_key_matches
+from adapter_format.rules.edits import DropTensors, SetConfig, mutation
+from adapter_format.rules.keys import MISSING_KEYS, places
+from adapter_format.rules.rule import Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from adapter_format.anatomy import Anatomy
+    from adapter_format.checkpoint import Checkpoint
+    from adapter_format.modules import Module
+
+MODULE_NOT_TARGETED = Rule(
+    "AF312", "module-not-targeted", "error", "KEY-7", "Tensors of modules that the config does not target",
+    "PEFT adapts what the config targets and drops all other tensors without a word: that part of the training is lost.",
+    "Add the modules to `target_modules`.", "silent-wrong",
+    (mutation("plain", SetConfig("/target_modules", ["v_proj"])),
+     mutation("plain", SetConfig("/exclude_modules", ["q_proj"]), name="excluded"),
+     mutation("plain", SetConfig("/target_modules", r".*\.v_proj"), name="regex")),
+    pains=("P15", "P27"),
+)  # fmt: skip
+TARGET_WITHOUT_TENSORS = Rule(
+    "AF313", "target-without-tensors", "error", "KEY-8", "A target that no tensor belongs to",
+    "If the base has such modules, PEFT adapts them with initial values and warns; what was trained there is not in the file.",
+    "Remove the entry from `target_modules`, or save again with all tensors.", "warns",
+    (mutation("plain", SetConfig("/target_modules", ["q_proj", "v_proj", "o_proj"])),),
+    quotes=(MISSING_KEYS, "not found in the base model"), pains=("P14", "P15"),
+    note="An entry that names no module of the base is harmless, which only the base can tell: see `unchecked`.",
+)  # fmt: skip
+TARGET_STRING = Rule(
+    "AF314", "target-string-matches-nothing", "error", "CFG-9", "`target_modules` is a string that matches no stored module",
+    "A string is a regex that must match the whole path; a bare name such as `q_proj` matches no module at all.",
+    'Write a list, `["q_proj"]`, or a regex for whole paths, `.*\\.q_proj`.', "raises",
+    (mutation("plain", SetConfig("/target_modules", "q_proj")),),
+    quotes=("Target modules q_proj not found in the base model. Please check the target modules and try again.",),
+    pains=("P14",),
+)  # fmt: skip
+OUTSIDE_LAYERS = Rule(
+    "AF315", "outside-layers-to-transform", "error", "KEY-7", "Tensors of layers that `layers_to_transform` leaves out",
+    "PEFT adapts only the layers listed and drops the other tensors without a word.",
+    "Correct `layers_to_transform`, or remove it.", "silent-wrong",
+    (mutation("plain", SetConfig("/layers_to_transform", [0, 1, 2])),),
+)  # fmt: skip
+LAYER_WITHOUT_TENSORS = Rule(
+    "AF316", "layer-without-tensors", "error", "KEY-8", "A layer of `layers_to_transform` has no tensors",
+    "PEFT adapts the layer with initial values if the base has it: what was trained there is not in the file.",
+    "Correct `layers_to_transform`, or save again with all tensors.", "warns",
+    (mutation("layers", DropTensors(r"layers\.3\.")),), quotes=(MISSING_KEYS,), pains=("P13",),
+)  # fmt: skip
+LAYER_GAP = Rule(
+    "AF317", "layer-gap", "warning", "KEY-8", "Single layers are missing from a regular series",
+    "Every other layer of the series has tensors; a hole is a sign of a damaged or a partial save.",
+    "Save again with all tensors; set `layers_to_transform` if the hole is meant.", "warns",
+    (mutation("plain", DropTensors(r"layers\.2\.")),
+     mutation("plain", DropTensors(r"layers\.2\.self_attn\.q_proj"), name="one module")),
+    quotes=(MISSING_KEYS,), pains=("P13",),
+    note="A model whose layers differ (hybrid attention, say) may have such holes by design: hence a warning.",
+)  # fmt: skip
+PATTERN_UNMATCHED = Rule(
+    "AF324", "pattern-matches-nothing", "warning", "CFG-10", "A rank or alpha pattern matches no stored module",
+    "The entry has no effect; usually it is misspelt and the module gets another rank or scale than was meant.",
+    "Correct the pattern, or remove it.", "warns",
+    (mutation("patterns", SetConfig("/alpha_pattern/k_proj", 32)),),
+    quotes=("did not match any",), pains=("P25",),
+)  # fmt: skip
+PATTERN_INVALID = Rule(
+    "AF325", "pattern-not-a-regex", "error", "CFG-10", "A pattern is not a regex",
+    "PEFT matches it with Python's `re` and stops.",
+    "Correct the expression.", "raises",
+    (mutation("patterns", SetConfig("/rank_pattern", {"q_proj": 2, "(": 4})),
+     mutation("plain", SetConfig("/target_modules", "*.q_proj"), name="target")),
+    quotes=("re.error", "missing ), unterminated subpattern", "nothing to repeat"), pains=("P14",),
+)  # fmt: skip
+PATTERN_TOO_COSTLY = Rule(
+    "AF326", "pattern-too-costly", "error", "CFG-10", "A pattern whose matching may never end",
+    "PEFT runs the expression over every module name; a hostile one keeps a process busy for ever.",
+    "Write a list of names, or a simpler expression.", "unknown", (),
+    note="Bounded here: the modules concerned are not checked against it, and `unchecked` says so.",
+)  # fmt: skip
+PATTERN_ORDER = Rule(
+    "AF327", "pattern-order", "warning", "CFG-10", "Overlapping patterns whose order decides",
+    "The first match wins, but PEFT's own writer sorts the entries: an adapter trained with another order is reloaded "
+    "with another rank or scale.",
+    "Write patterns that do not overlap, such as full module paths.", "silent-ok",
+    (mutation("plain", SetConfig("/alpha_pattern", {"layers.0.self_attn.q_proj": 16, "q_proj": 32}), SetConfig("/lora_alpha", 8)),),
+    pains=("P05", "P25"),
+    note="The file alone cannot tell in which order it was trained: see `unchecked`.",
+)  # fmt: skip
+
+RULES = tuple(value for value in list(globals().values()) if isinstance(value, Rule))
+
+_SUPPRESSED = frozenset({reasons.UNDECIDED, reasons.COVERED})
+
+
+def check_targets(checkpoint: Checkpoint) -> Iterator[Finding]:
+    """Judge stored modules that the config does not target, and targets without stored modules."""
+    anatomy, config = checkpoint.anatomy, checkpoint.config
+    if anatomy is None or config is None or anatomy.targets is None or not anatomy.modules:
+        return
+    covers = anatomy.targets.covers
+    left_out: dict[str, list[Module]] = {}
+    for path, module in anatomy.modules.items():
+        reason = covers(path)
+        if reason not in _SUPPRESSED:
+            left_out.setdefault(reason, []).append(module)
+    total = len(anatomy.modules)
+    named = anatomy.layout.targets["modules"]
+    unnamed = left_out.pop(reasons.NOT_NAMED, [])
+    if unnamed and anatomy.targets.pattern is not None and len(unnamed) == total:
+        text = f"`{named}` is the string {anatomy.targets.pattern[:80]!r}, which matches 0 of {total} stored modules as a whole path."
+        yield TARGET_STRING.finding(text, [Location(CONFIG_NAME, pointer=f"/{named}")])
+    elif unnamed:
+        yield _not_targeted(unnamed, total, f"`{named}` does not name")
+    for reason, field in ((reasons.EXCLUDED, anatomy.layout.targets["excluded"]), (reasons.SAVED, "modules_to_save")):
+        if reason in left_out:
+            yield _not_targeted(left_out[reason], total, f"`{field}` takes out")
+    if reasons.OTHER_LAYER in left_out:
+        modules = left_out[reasons.OTHER_LAYER]
+        field = anatomy.layout.targets["layers"]
+        text = f"{len(modules)} of {total} stored modules are in layers that `{field}` leaves out, such as `{modules[0].path}`."
+        yield OUTSIDE_LAYERS.finding(text, _module_places(modules))
+    yield from _unused_targets(anatomy, config)
+
+
+def _not_targeted(modules: list[Module], total: int, what: str) -> Finding:
+    leaves = sorted({module.path.rpartition(".")[2] for module in modules})
+    text = f"{what} {len(modules)} of {total} stored modules, such as `{modules[0].path}`; their tensors are dropped."
+    mend = f"Make the config target {', '.join(map(repr, leaves[:6]))}, or remove the tensors."
+    return MODULE_NOT_TARGETED.finding(text[:1].upper() + text[1:], _module_places(modules), mend=mend)
+
+
+def _module_places(modules: Iterable[Module]) -> list[Location]:
+    return places(info.name for module in modules for info in module.roles.values())
+
+
+def _unused_targets(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterator[Finding]:
+    """Find list entries, parameters and layers that no stored module accounts for."""
+    targets = anatomy.targets
+    if targets is None:
+        return
+    field = anatomy.layout.targets
+    if targets.names:
+        used = _used_names(anatomy)
+        unused = [(index, name) for index, name in enumerate(targets.names) if name not in used]
+        if unused:
+            names = ", ".join(repr(name) for _, name in unused[:6])
+            text = f"`{field['modules']}` lists {names}, but 0 of {len(anatomy.modules)} stored modules bear the name."
+            where = [Location(CONFIG_NAME, pointer=f"/{field['modules']}/{index}") for index, _ in unused]
+            yield TARGET_WITHOUT_TENSORS.finding(text, where)
+    owners = {path.replace(".base_layer", "") for path in anatomy.modules}
+    for index, parameter in enumerate(targets.parameters):
+        owner = parameter.rpartition(".")[0]
+        if owner and not any(reasons.ends_with_name(path, owner) for path in owners):
+            text = f"`{field['parameters']}` lists {parameter!r}, but no stored module belongs to it."
+            yield TARGET_WITHOUT_TENSORS.finding(text, [Location(CONFIG_NAME, pointer=f"/{field['parameters']}/{index}")])
+    wanted = config.get(field["layers"])
+    if isinstance(wanted, (list, int)) and not isinstance(wanted, bool):
+        yield from _unused_layers(anatomy, config, wanted if isinstance(wanted, list) else [wanted])
+
+
+def _used_names(anatomy: Anatomy) -> set[str]:
+    """Collect every dotted suffix of every stored module path."""
+    used: set[str] = set()
+    longest = max(name.count(".") for name in anatomy.targets.names) + 1 if anatomy.targets else 0
+    for path in anatomy.modules:
+        parts = path.replace(".base_layer", "").split(".")
+        used.add(path)
+        for length in range(1, min(longest, len(parts)) + 1):
+            used.add(".".join(parts[-length:]))
+        if ".base_layer" in path:
+            owner = path.partition(".base_layer")[0].split(".")
+            used.update(".".join(owner[-length:]) for length in range(1, min(longest, len(owner)) + 1))
+    return used
+
+
+def _unused_layers(anatomy: Anatomy, config: Mapping[str, Any], wanted: list[Any]) -> Iterator[Finding]:
+    pattern = config.get(anatomy.layout.targets["layers_pattern"])
+    choices: list[str | None] = [pattern] if isinstance(pattern, str) and pattern else [None]
+    if isinstance(pattern, list) and pattern:
+        choices = [item for item in pattern if isinstance(item, str)]
+    try:
+        stored = {layer_index(path, choice) for path in anatomy.modules for choice in choices}
+    except (PatternError, PatternTooCostly):
+        return
+    missing = [layer for layer in wanted if isinstance(layer, int) and layer not in stored]
+    if missing:
+        field = anatomy.layout.targets["layers"]
+        text = f"`{field}` lists {', '.join(map(str, missing[:8]))}, but no stored module is in such a layer."
+        yield LAYER_WITHOUT_TENSORS.finding(text, [Location(CONFIG_NAME, pointer=f"/{field}")])
+
+
+def check_layer_series(checkpoint: Checkpoint) -> Iterator[Finding]:
+    """Find holes in the series of layers that a module name runs through."""
+    anatomy, config = checkpoint.anatomy, checkpoint.config
+    if anatomy is None or config is None:
+        return
+    if config.get(anatomy.layout.targets["layers"]) is not None or anatomy.targets is None:
+        return
+    holes: list[str] = []
+    for template, paths in by_pattern(anatomy.modules).items():
+        if template.count("*") == 1 and len(paths) > 2:
+            position = template.split(".").index("*")
+            holes += [".".join(_numbered(template, hole)) for hole in _holes({int(p.split(".")[position]) for p in paths})]
+    holes = [hole for hole in holes if anatomy.targets.covers(hole) == reasons.COVERED and not _named_in_full(anatomy)]
+    if holes:
+        text = f"{len(holes)} modules are missing from a regular series of layers, such as `{holes[0]}`."
+        text = text if len(holes) > 1 else f"`{holes[0]}` is missing from a regular series of layers."
+        yield LAYER_GAP.finding(text, [Location("adapter_model.safetensors")])
+
+
+def _numbered(template: str, number: int) -> list[str]:
+    return [str(number) if part == "*" else part for part in template.split(".")]
+
+
+def _holes(present: set[int]) -> list[int]:
+    """Return the missing numbers of a series that is complete but for a few; a periodic series has no holes.
+
+    Series that start late or end early are common and meant, so that only numbers between the ends count.
+    """
+    lowest, highest = min(present), max(present)
+    missing = [number for number in range(lowest, highest) if number not in present]
+    if not missing or len(missing) * 3 > len(present):
+        return []
+    gaps = {second - first for first, second in zip(missing, missing[1:], strict=False)}
+    periodic = len(missing) > 2 and len(gaps) == 1
+    return [] if periodic else missing
+
+
+def _named_in_full(anatomy: Anatomy) -> bool:
+    """Whether the targets are full paths with layer numbers, so that holes were chosen one by one."""
+    return anatomy.targets is not None and any(
+        part.isdigit() for name in anatomy.targets.names for part in name.split(".")
+    )
+
+
+def check_patterns(checkpoint: Checkpoint) -> Iterator[Finding]:
+    """Judge every regex of the config: valid, bounded, matching, and independent of order."""
+    config, layout, anatomy = checkpoint.config, checkpoint.layout, checkpoint.anatomy
+    if config is None or layout is None:
+        return
+    paths = list(anatomy.modules) if anatomy is not None else []
+    for field in (layout.targets["modules"], layout.targets["excluded"]):
+        value = config.get(field)
+        if isinstance(value, str) and value.lower() != "all-linear":
+            yield from _check_pattern(value, Location(CONFIG_NAME, pointer=f"/{field}"))
+    for field in (layout.rank["pattern"], layout.scaling["pattern"]):
+        patterns = config.get(field)
+        if isinstance(patterns, dict):
+            yield from _check_pattern_table(field, patterns, paths, has_parameters=_has_parameters(anatomy))
+
+
+def _has_parameters(anatomy: Anatomy | None) -> bool:
+    return anatomy is not None and anatomy.targets is not None and bool(anatomy.targets.parameters)
+
+
+def _check_pattern(pattern: str, place: Location) -> Iterator[Finding]:
+    try:
+        compile_pattern(pattern)
+    except PatternError as error:
+        yield PATTERN_INVALID.finding(f"The pattern {pattern[:80]!r} is no regex: {error}.", [place])
+    except PatternTooCostly as error:
+        yield PATTERN_TOO_COSTLY.finding(f"The pattern {pattern[:80]!r} can't be matched in bounded time: {error}.", [place])
+
+
+def _check_pattern_table(
+    field: str, patterns: Mapping[str, Any], paths: list[str], *, has_parameters: bool
+) -> Iterator[Finding]:
+    sound: list[str] = []
+    for pattern in patterns:
+        broken = list(_check_pattern(pattern, Location(CONFIG_NAME, pointer=f"/{field}/{_escape(pattern)}")))
+        yield from broken
+        if not broken:
+            sound.append(pattern)
+    if not paths or len(sound) * len(paths) > 2_000_000:
+        return
+    hits: dict[str, list[str]] = {path: [] for path in paths}
+    used: set[str] = set()
+    try:
+        for pattern in sound:
+            for path in paths:
+                if pattern_key_matches(pattern, path) or pattern == path:
+                    hits[path].append(pattern)
+                    used.add(pattern)
+    except (PatternError, PatternTooCostly) as error:
+        place = Location(CONFIG_NAME, pointer=f"/{field}")
+        yield PATTERN_TOO_COSTLY.finding(f"A pattern of `{field}` can't be matched in bounded time: {error}.", [place])
+        return
+    unused = [pattern for pattern in sound if pattern not in used]
+    if unused and not has_parameters:
+        where = [Location(CONFIG_NAME, pointer=f"/{field}/{_escape(pattern)}") for pattern in unused]
+        text = f"{len(unused)} of {len(patterns)} entries of `{field}` match no stored module, first {unused[0][:80]!r}."
+        yield PATTERN_UNMATCHED.finding(text, where)
+    contested = {
+        tuple(found) for found in hits.values() if len({repr(patterns[pattern]) for pattern in found}) > 1
+    }
+    if contested:
+        first, second = next(iter(sorted(contested)))[:2]
+        count = sum(len({repr(patterns[pattern]) for pattern in found}) > 1 for found in hits.values())
+        text = f"`{field}`: {first[:60]!r} and {second[:60]!r} both match {count} modules and give different values; the first in order wins."
+        yield PATTERN_ORDER.finding(text, [Location(CONFIG_NAME, pointer=f"/{field}/{_escape(first)}")])
+
+
+def _escape(part: str) -> str:
+    return part.replace("~", "~0").replace("/", "~1")
+
+
+CHECKS = (check_targets, check_layer_series, check_patterns)

@@ -1,0 +1,191 @@
+"""Which modules a config targets: PEFT's `check_target_module_exists`, step by step, from the config alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from adapter_format.layouts import Layout, auxiliary
+from adapter_format.patterns import PatternError, PatternTooCostly, fullmatch, layer_index, pattern_key_matches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+COVERED = ""
+EXCLUDED = "excluded"
+SAVED = "saved"
+NOT_NAMED = "not-named"
+OTHER_LAYER = "other-layer"
+UNDECIDED = "undecided"
+
+Suffixes = tuple[tuple[int, frozenset[str]], ...]
+
+
+class Targets(NamedTuple):
+    """The targets of one config, ready to be asked.
+
+    Attributes:
+        names: items of `target_modules` when it is a list.
+        pattern: `target_modules` when it is a string.
+        parameters: items of `target_parameters`.
+        covers: says of a module path `""` if it is targeted, otherwise why not.
+        is_parameter: says whether a module path is reached through `target_parameters` only.
+    """
+
+    names: tuple[str, ...]
+    pattern: str | None
+    parameters: tuple[str, ...]
+    covers: Callable[[str], str]
+    is_parameter: Callable[[str], bool]
+
+
+def read_targets(layout: Layout, config: Mapping[str, Any]) -> Targets:
+    """Prepare the targeting fields of a config; fields of a wrong type count as absent."""
+    field = layout.targets
+    wanted = config.get(field["modules"])
+    names = _strings(wanted if not isinstance(wanted, dict) else list(wanted))
+    pattern = wanted if isinstance(wanted, str) else None
+    parameters = _strings(config.get(field["parameters"]))
+    named = _by_length(names)
+    owners = _by_length([parameter.rpartition(".")[0] for parameter in parameters])
+    anywhere = any("." not in parameter for parameter in parameters)
+    base_layer = f".{auxiliary().base_layer_part}"
+
+    def is_parameter(path: str) -> bool:
+        plain = path.replace(base_layer, "")
+        return bool(parameters) and (anywhere or _ends_with(plain, owners)) and not names_module(plain)
+
+    def names_module(path: str) -> bool:
+        if pattern is not None:
+            return pattern.lower() == "all-linear" or fullmatch(pattern, path)
+        return _ends_with(path, named)
+
+    if not names and pattern is None and not parameters:
+        # A null target list is filled from the model's type, which only the base knows.
+        return Targets((), None, (), lambda _: COVERED, lambda _: False)
+
+    if pattern is None and not config.get(field["excluded"]) and not _strings(config.get("modules_to_save")):
+        decide = _plain_decision(named, config, field) if not parameters else None
+        if decide is not None:
+            return Targets(names, None, (), _through_base_layers(decide, config, base_layer), is_parameter)
+
+    def decide_fully(path: str) -> str:
+        if _excluded(config.get(field["excluded"]), path):
+            return EXCLUDED
+        if is_parameter(path):
+            return COVERED
+        if any(_saved(module, path) for module in _strings(config.get(auxiliary().saved_modules_field))):
+            return SAVED
+        if not names_module(path):
+            return NOT_NAMED
+        if pattern is None and not _in_layers(config, field, path):
+            return OTHER_LAYER
+        return COVERED
+
+    def safely(path: str) -> str:
+        try:
+            return decide_fully(path)
+        except (PatternError, PatternTooCostly):
+            return UNDECIDED
+
+    return Targets(names, pattern, parameters, _through_base_layers(safely, config, base_layer), is_parameter)
+
+
+def _plain_decision(
+    named: Suffixes, config: Mapping[str, Any], field: Mapping[str, str]
+) -> Callable[[str], str] | None:
+    """The usual case, a list of names and nothing else, without a regex on the way."""
+    if config.get(field["layers"]) is not None:
+        return None
+    if len(named) == 1 and named[0][0] == 1:
+        leaves = named[0][1]
+        return lambda path: COVERED if path.rpartition(".")[2] in leaves else NOT_NAMED
+    return lambda path: COVERED if _ends_with(path, named) else NOT_NAMED
+
+
+def _through_base_layers(
+    decide: Callable[[str], str], config: Mapping[str, Any], base_layer: str
+) -> Callable[[str], str]:
+    """Let a module inside a wrapped layer count as its owner, and a tied head as its embedding."""
+    tied = config.get("ensure_weight_tying") is True
+    embeddings = auxiliary().embedding_modules
+
+    def covers(path: str) -> str:
+        reason = decide(path)
+        if reason == COVERED:
+            return COVERED
+        if base_layer in path:
+            owner = path.partition(base_layer)[0]
+            if decide(path.replace(base_layer, "")) == COVERED or decide(owner) == COVERED:
+                return COVERED
+        if tied and path.rpartition(".")[2] in embeddings:
+            return COVERED
+        return reason
+
+    return covers
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, (list, tuple)) else ()
+
+
+def _by_length(names: Sequence[str]) -> Suffixes:
+    """Group names by their number of parts, so that one set lookup a group decides a suffix match."""
+    groups: dict[int, set[str]] = {}
+    for name in names:
+        if name:
+            groups.setdefault(name.count(".") + 1, set()).add(name)
+    return tuple((length, frozenset(group)) for length, group in sorted(groups.items()))
+
+
+def _ends_with(path: str, suffixes: Suffixes) -> bool:
+    parts = path.split(".")
+    return any(".".join(parts[-length:]) in group for length, group in suffixes)
+
+
+def ends_with_name(path: str, name: str) -> bool:
+    """Whether a list entry of `target_modules` takes a module path: equal, or a suffix behind a dot."""
+    return path == name or path.endswith(f".{name}")
+
+
+def _excluded(excluded: object, path: str) -> bool:
+    if isinstance(excluded, str):
+        return fullmatch(excluded, path)
+    return any(ends_with_name(path, name) for name in _strings(excluded))
+
+
+def _saved(module: str, path: str) -> bool:
+    """Whether a `modules_to_save` entry keeps a path from being adapted (PEFT 0.16.0: a regex on whole parts)."""
+    if module.replace("_", "").replace(".", "").isalnum() and "." not in module:
+        return module in path.split(".")
+    # PEFT matches (^|.*\.)module($|\..*); taken part by part, that is a suffix match of every leading path.
+    parts = path.split(".")
+    return any(pattern_key_matches(module, ".".join(parts[:length])) for length in range(1, len(parts) + 1))
+
+
+def _in_layers(config: Mapping[str, Any], field: Mapping[str, str], path: str) -> bool:
+    wanted = config.get(field["layers"])
+    if wanted is None:
+        return True
+    patterns = config.get(field["layers_pattern"])
+    candidates: tuple[str | None, ...] = (
+        (patterns,) if isinstance(patterns, str) and patterns else _strings(patterns) or (None,)
+    )
+    indices = wanted if isinstance(wanted, list) else [wanted]
+    for pattern in candidates:
+        index = layer_index(path, pattern)
+        if index is not None:
+            return index in indices
+    return False
+
+
+def first_match(patterns: Mapping[str, Any], path: str) -> str | None:
+    """Return the key of a rank or alpha pattern that decides for a path: the first that matches, in order.
+
+    Raises:
+        PatternError: a pattern is not a regex.
+        PatternTooCostly: a pattern can't be matched in bounded time.
+    """
+    for pattern in patterns:
+        if pattern_key_matches(pattern, path):
+            return pattern
+    return path if path in patterns else None

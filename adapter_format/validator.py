@@ -1,0 +1,241 @@
+"""The verdict: every rule over one adapter, or over many."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from adapter_format.config import CONFIG_NAME, LEGACY_WEIGHTS_NAME, WEIGHTS_NAME
+from adapter_format.errors import UsageError
+from adapter_format.findings import SEVERITIES, Finding, Location, Report, Summary, Unchecked
+from adapter_format.limits import DEFAULT_LIMITS, Limits
+from adapter_format.reading import adapter_directory, checkpoint_in_memory, is_adapter, read_checkpoint
+from adapter_format.rules.registry import DATA_CHECK, HEADER_CHECKS
+from adapter_format.size import stored_size
+from adapter_format.storage.safetensors_header import LENGTH_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from concurrent.futures import Executor
+
+    from adapter_format.checkpoint import Checkpoint
+    from adapter_format.tensors import TensorInfo
+
+    Progress = Callable[[int, int], None]
+
+
+def validate(
+    path: str | os.PathLike[str],
+    *,
+    data: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
+    progress: Progress | None = None,
+) -> Report:
+    """Judge one adapter.
+
+    Args:
+        path: the adapter's directory, or one of its two files.
+        data: also read every tensor value.
+        limits: bounds on what is read.
+        progress: called with bytes done and bytes in all while values are read.
+
+    Raises:
+        UsageError: the path does not exist or is no adapter; damage of an adapter is a finding, not an error.
+    """
+    directory = adapter_directory(path)
+    checkpoint = read_checkpoint(directory, limits)
+    findings = [finding for check in HEADER_CHECKS for finding in check(checkpoint)]
+    if data:
+        findings += _scan_values(directory, checkpoint, progress)
+    return _report(os.fspath(path), checkpoint, findings, data=data)
+
+
+def judge(config: Mapping[str, Any], tensors: Mapping[str, TensorInfo]) -> tuple[Finding, ...]:
+    """Judge a config and tensors that are not on disk, by every rule that needs neither file nor values."""
+    checkpoint = checkpoint_in_memory(config, tensors)
+    return tuple(sorted((finding for check in HEADER_CHECKS for finding in check(checkpoint)), key=_importance))
+
+
+def validate_many(
+    paths: Iterable[str | os.PathLike[str]],
+    *,
+    data: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
+    executor: Executor | None = None,
+) -> Iterator[Report]:
+    """Judge many adapters, one report each, in the order of the paths.
+
+    Args:
+        paths: adapter directories.
+        data: also read every tensor value.
+        limits: bounds on what is read of each.
+        executor: any `concurrent.futures.Executor`; None judges in this thread as reports are asked for.
+    """
+    if executor is None:
+        for path in paths:
+            yield validate(path, data=data, limits=limits)
+        return
+    from collections import deque
+    from functools import partial
+
+    pending: deque[Any] = deque()
+    task = partial(validate, data=data, limits=limits)
+    for path in paths:
+        pending.append(executor.submit(task, path))
+        if len(pending) >= 64:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+def find_adapters(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Yield every adapter directory at or below a path, in the order of their names; links are not followed.
+
+    Raises:
+        UsageError: the path does not exist or is a file that is no part of an adapter.
+    """
+    root = adapter_directory(path)
+    if not os.access(root, os.R_OK | os.X_OK):
+        # It can't be searched; the verdict on the directory itself says so.
+        yield root
+        return
+    for folder, folders, _ in os.walk(root):
+        folders[:] = sorted(name for name in folders if not os.path.islink(os.path.join(folder, name)))
+        if is_adapter(folder):
+            yield folder
+
+
+def _scan_values(directory: str, checkpoint: Checkpoint, progress: Progress | None) -> list[Finding]:
+    header = checkpoint.header
+    if header is None or not header.readable or not header.tensors:
+        return []
+    from adapter_format.values import TensorBytes, scan_all
+
+    with TensorBytes(os.path.join(directory, checkpoint.weights_file), header) as source:
+        statistics = scan_all(source, header, progress)
+        return list(DATA_CHECK(checkpoint, statistics, source.identical))
+
+
+def _report(path: str, checkpoint: Checkpoint, findings: list[Finding], *, data: bool) -> Report:
+    located = [_locate(finding, checkpoint) for finding in findings]
+    return Report(
+        path,
+        _peft_type(checkpoint),
+        "data" if data else "header",
+        tuple(sorted(located, key=_importance)),
+        tuple(_unchecked(checkpoint, data=data)),
+        _summarise(checkpoint),
+    )
+
+
+_SILENT = {"silent-wrong": 0, "warns": 1, "unknown": 2, "raises": 3, "silent-ok": 4}
+
+
+def _importance(finding: Finding) -> tuple[int, int, str]:
+    """Order findings: errors before warnings, and among them what a loader does not tell before what it does."""
+    return SEVERITIES.index(finding.severity), _SILENT[finding.peft], finding.rule
+
+
+def _locate(finding: Finding, checkpoint: Checkpoint) -> Finding:
+    """Add byte offsets and lines to the first places of a finding."""
+    from adapter_format.storage.strict_json import locate
+
+    places = list(finding.places)
+    data = checkpoint.config_data
+    for index, place in enumerate(places[:5]):
+        if place.file == CONFIG_NAME and place.pointer is not None and place.line is None and data is not None:
+            found = locate(data, place.pointer)
+            if found is not None:
+                offset = found.key_offset if found.key_offset is not None else found.offset
+                places[index] = place._replace(offset=offset, line=found.line)
+        elif place.file == checkpoint.weights_file and place.tensor is not None and place.offset is None:
+            places[index] = _with_offset(place, checkpoint)
+    return finding._replace(places=tuple(places))
+
+
+def _with_offset(place: Location, checkpoint: Checkpoint) -> Location:
+    """Point to the first byte of a tensor's data."""
+    header = checkpoint.header
+    info = header.tensors.get(place.tensor) if header is not None and place.tensor is not None else None
+    return place if info is None or header is None else place._replace(offset=header.data_start + info.start)
+
+
+def _peft_type(checkpoint: Checkpoint) -> str | None:
+    method = checkpoint.config.get("peft_type") if checkpoint.config is not None else None
+    return method if isinstance(method, str) else None
+
+
+def _unchecked(checkpoint: Checkpoint, *, data: bool) -> Iterator[Unchecked]:
+    header, config, anatomy = checkpoint.header, checkpoint.config, checkpoint.anatomy
+    if not data and header is not None:
+        yield Unchecked("tensor values", "header level; pass --data")
+    if data and header is not None and not header.readable:
+        yield Unchecked("tensor values", "the container is damaged")
+    if header is None and checkpoint.legacy is not None:
+        yield Unchecked("keys, shapes and values", f"{LEGACY_WEIGHTS_NAME} is a pickle; convert it to {WEIGHTS_NAME}")
+    if config is not None and checkpoint.layout is None and isinstance(config.get("peft_type"), str):
+        yield Unchecked("keys and shapes", f"no layout is known for the method {config['peft_type'][:40]!r}")
+    if anatomy is None or config is None:
+        return
+    yield Unchecked("module paths, features and vocabulary of the base model", "they need the base model")
+    targets = anatomy.targets
+    undecided = [path for path in anatomy.modules if targets is not None and targets.covers(path) == "undecided"]
+    if undecided:
+        yield Unchecked(f"the targeting of {len(undecided)} modules", "a pattern is no regex or too costly to match")
+    if targets is not None and not targets.names and targets.pattern is None and not targets.parameters:
+        yield Unchecked("which modules are targeted", "`target_modules` is null: PEFT fills it by the base's model type")
+    init = config.get(anatomy.layout.initialisation["field"])
+    if isinstance(init, str):
+        yield Unchecked(f"the initialisation {init[:40]!r}", "what it did to the base is not stored")
+    for field in (anatomy.layout.rank["pattern"], anatomy.layout.scaling["pattern"]):
+        patterns = config.get(field)
+        if isinstance(patterns, dict) and len(patterns) > 1:
+            yield Unchecked(f"the order of `{field}` in training", "PEFT's writer sorts it")
+    if any(_is_square(module.symbols) for module in anatomy.modules.values()):
+        yield Unchecked("whether factors are transposed or exchanged", "rank and features are equal in some modules")
+
+
+def _is_square(symbols: Mapping[str, int]) -> bool:
+    return symbols.get("r") == symbols.get("d_in") == symbols.get("d_out") is not None
+
+
+def _summarise(checkpoint: Checkpoint) -> Summary:
+    header, anatomy = checkpoint.header, checkpoint.anatomy
+    if header is None or not header.tensors:
+        return Summary(fingerprint=fingerprint(checkpoint))
+    weights: dict[str, int] = {}
+    parameters = 0
+    for info in header.tensors.values():
+        weights[info.dtype] = weights.get(info.dtype, 0) + info.nbytes
+        parameters += info.elements
+    ranks: tuple[int, ...] = ()
+    expected = None
+    if anatomy is not None:
+        ranks = tuple(sorted({module.symbols["r"] for module in anatomy.modules.values() if "r" in module.symbols}))
+        size = stored_size(anatomy)
+        expected = size.formula_bytes + sum(size.companions.values())
+    return Summary(
+        len(header.tensors),
+        parameters,
+        sum(weights.values()),
+        expected,
+        ranks,
+        tuple(sorted(weights, key=lambda name: (-weights[name], name))),
+        len(anatomy.modules) if anatomy is not None else None,
+        fingerprint(checkpoint),
+    )
+
+
+def fingerprint(checkpoint: Checkpoint) -> str | None:
+    """Identify config and header: `sha256:` over the config's bytes and every tensor's name, dtype, shape and place."""
+    header = checkpoint.header
+    if header is None and checkpoint.config_data is None:
+        return None
+    digest = hashlib.sha256(checkpoint.config_data or b"")
+    if header is not None:
+        digest.update(header.digest)
+    return f"sha256:{digest.hexdigest()}"
+
+
+__all__ = ["LENGTH_BYTES", "UsageError", "find_adapters", "fingerprint", "judge", "validate", "validate_many"]
