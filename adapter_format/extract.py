@@ -99,14 +99,8 @@ def extract_adapter(
     if save_embedding_layers == "auto":
         save_embedding_layers = targeted and settings.get(declared.tokens_field) is None
     if save_embedding_layers:
-        names = declared.embedding_modules if embedding_modules is None else embedding_modules
-        embeddings = list(_embeddings(own, names, declared.base_layer_part if targeted else None))
-        if not embeddings and not targeted:
-            raise UsageError(
-                f"save_embedding_layers is True, but the state dict has no module named {_listed(names)}; "
-                "pass the names of the embeddings as embedding_modules."
-            )
-        chosen += embeddings
+        below = declared.base_layer_part if targeted else None
+        chosen += _embeddings(own, _embedding_names(own, embedding_modules, targeted, declared), below)
 
     sources: dict[str, str] = {}
     for path, entry in chosen:
@@ -247,6 +241,22 @@ def _embedding_targeted(
             fullmatch(wanted, ".".join(module[found.depth :])) for module in modules
         )
     return isinstance(wanted, Collection) and any(name in wanted for name in declared.embedding_modules)
+
+
+def _embedding_names(
+    own: Collection[Entry], given: Collection[str] | None, targeted: bool, declared: Auxiliary
+) -> Collection[str]:
+    """The names of the embeddings; those that must be there are."""
+    needed = given
+    if given is None:
+        needed = () if targeted else (declared.tokens_module,)
+    for name in needed or ():
+        if not modules_named(own, [name]):
+            raise UsageError(
+                f"The embeddings are to be saved, but the state dict has no module named {name!r}; "
+                "pass the names of the input and the output embedding as embedding_modules."
+            )
+    return declared.embedding_modules if given is None else given
 
 
 def _embeddings(own: Collection[Entry], names: Collection[str], base_layer: str | None) -> _Chosen:

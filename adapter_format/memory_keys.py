@@ -197,8 +197,11 @@ def _match_unnamed(
 
 def _wrapper(parts: Path, wrapped: Collection[Path], declared: Auxiliary) -> int | None:
     """Where in a key the outermost wrapper of a fully trained module has its part."""
-    places = (at for at, part in enumerate(parts) if part in declared.memory_parts and parts[:at] in wrapped)
-    return next(places, None)
+    saved = declared.memory_parts[0]
+    for at, part in enumerate(parts[:-1]):
+        if part in declared.memory_parts and parts[:at] in wrapped:
+            return None if part == saved and at == len(parts) - 2 else at
+    return None
 
 
 def _prefix(layers: Collection[Path], layout: Layout) -> tuple[Path, int]:

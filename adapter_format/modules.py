@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapter_format.conditions import all_hold, is_set
+from adapter_format.layouts import auxiliary
 from adapter_format.patterns import PatternError, PatternTooCostly
 from adapter_format.shapes import Mismatch, Symbols, match_shape
-from adapter_format.targets import Targets, first_match
+from adapter_format.targets import Targets, ends_with_name, first_match
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,10 +108,11 @@ def resolve_modules(
     uniform = _rank(settings.get(rank_field, default_rank)) if config is not None else None
     chooses_by_path = _chooses_by_path(layout, settings, targets)
     for path, roles in grouped.items():
+        kind = _choose_kind(layout, settings, targets, path, roles) if chooses_by_path else None
         rank = uniform
         if patterned:
-            rank = _rank(value_for(settings, rank_field, rank_pattern, path))
-        kind = _choose_kind(layout, settings, targets, path, roles) if chooses_by_path else None
+            ranks = [_rank(value_for(settings, rank_field, rank_pattern, name)) for name in _names(path, kind, targets)]
+            rank = _fitting(layout, kind, settings, roles, ranks) if len(ranks) > 1 else ranks[0]
         signature = (kind.name if kind else "", rank, *[(role, info.shape) for role, info in roles.items()])
         resolved = memo.get(signature)
         if resolved is None:
@@ -119,6 +121,29 @@ def resolve_modules(
             memo[signature] = resolved
         modules[path] = Module(path, resolved[0], roles, rank, resolved[1], resolved[2])
     return modules
+
+
+def _names(path: str, kind: Kind | None, targets: Targets | None) -> list[str]:
+    """Return the names that patterns are matched with: the module's, or those of the parameters it may stand for.
+
+    A key names the module; which of several targeted parameters it means is not in the file (spec, KEY-7).
+    """
+    if kind is None or targets is None or kind.select.get("target") != "parameter":
+        return [path]
+    plain = path.replace(f".{auxiliary().base_layer_part}", "")
+    owned = [name for name in targets.parameters if ends_with_name(plain, name.rpartition(".")[0]) or "." not in name]
+    return [f"{plain}.{name.rpartition('.')[2]}" for name in owned] or [path]
+
+
+def _fitting(
+    layout: Layout, kind: Kind | None, config: Mapping[str, Any], roles: Roles, ranks: list[int | None]
+) -> int | None:
+    """Return the first of several possible ranks that the stored shapes fit, or the first if none does."""
+    if kind is not None:
+        for rank in ranks:
+            if not _match_roles(layout, kind, config, roles, rank)[1]:
+                return rank
+    return ranks[0]
 
 
 def _rank(value: object) -> int | None:

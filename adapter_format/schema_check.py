@@ -44,10 +44,11 @@ class Violation(NamedTuple):
 
     @property
     def message(self) -> str:
-        """What was found and what was expected, as one sentence."""
+        """What was found and what was expected, as one sentence in ASCII."""
         if self.keyword == "required":
             return f"The config lacks {self.expected}."
-        return f"`{self.pointer[1:]}` is {self.found}, expected {self.expected}."
+        place = short_value(self.pointer[1:]).strip('"')
+        return f"`{place}` is {self.found}, expected {self.expected}."
 
 
 def is_valid(document: Mapping[str, Any], peft_type: str | None = None) -> bool:

@@ -200,6 +200,13 @@ def test_hostile_values_are_shown_in_ascii() -> None:
     assert only_violation(bias="\u202e\x1b[31m\n").found.isprintable()
 
 
+def test_hostile_names_are_shown_in_ascii() -> None:
+    message = only_violation(rank_pattern={"\u202e\n\x1b[31m" * 1000: None}).message
+    assert message.isascii()
+    assert message.isprintable()
+    assert len(message) < 200
+
+
 def test_floats_in_place_of_integers_are_found_anywhere() -> None:
     config = json.loads(
         '{"peft_type": "LORA", "r": 8.0, "lora_alpha": 8.0, "rank_pattern": {"a": 1e1},'

@@ -167,7 +167,7 @@ def _foreign_mend(key: str, anatomy: Anatomy) -> str | None:
 def _check_saved_modules(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterator[Finding]:
     declared = auxiliary()
     wanted = config.get(declared.saved_modules_field)
-    stored = {c.detail for c in anatomy.companions_that_are(parts.SAVED_MODULE)}
+    stored = [c.path for c in anatomy.companions_that_are(parts.SAVED_MODULE)]
     copies = anatomy.companions_that_are(parts.SAVED_COPY)
     misspelt = [c for c in copies if not _is_plain_copy(c.path)]
     if misspelt:
@@ -175,7 +175,9 @@ def _check_saved_modules(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterato
         yield SAVED_MODULE_SPELLING.finding(text, places(c.info.name for c in misspelt))
     spelled = " ".join(c.path for c in copies)
     for index, name in enumerate(wanted if isinstance(wanted, list) else ()):
-        if not isinstance(name, str) or name in stored or f"{name}." in spelled or _is_task_head(name, config):
+        if not isinstance(name, str) or f"{name}." in spelled or _is_task_head(name, config):
+            continue
+        if any(parts.saved_module(path, [name]) for path in stored):
             continue
         text = f"`modules_to_save` lists {name!r}, but the file holds no tensor of it."
         place = Location(CONFIG_NAME, pointer=f"/{declared.saved_modules_field}/{index}")

@@ -97,6 +97,15 @@ TOO_MANY_ENTRIES = Rule(
     "Publish the adapter alone.", "unknown", (), note="A bound of this tool: `Limits(directory_entries=...)`.",
 )  # fmt: skip
 
+ADAPTER_NAME_COLLISION = Rule(
+    "AF614", "adapter-name-collision", "warning", "DIR-2", "A sub-adapter whose name is a part of module paths",
+    "PEFT removes the keys of other adapters by searching for their names: with an adapter called `0`, every key of "
+    "layer 0 is lost from the adapter beside it, in silence.",
+    "Give the adapter another name and save all of them again.", "silent-ok",
+    (mutation("plain", CopyFile(CONFIG_NAME, f"0/{CONFIG_NAME}"), CopyFile(WEIGHTS_NAME, f"0/{WEIGHTS_NAME}")),),
+    pains=("P26",), note="A known bug of PEFT up to 0.21.2.",
+)  # fmt: skip
+
 RULES = tuple(value for value in list(globals().values()) if isinstance(value, Rule))
 
 _CODE = (".py", ".pyc", ".sh", ".bash", ".bat", ".cmd", ".ps1", ".exe", ".dll", ".so", ".dylib", ".js", ".jar", ".pyd")
@@ -185,6 +194,13 @@ def check_sub_adapters(checkpoint: Checkpoint) -> Iterator[Finding]:
     if checkpoints:
         text = f"{len(checkpoints)} checkpoint folders hold adapters too, such as {checkpoints[0]!r}."
         yield SEVERAL_CANDIDATES.finding(text, [Location(name) for name in checkpoints])
+    numbered = [name for name in others if name.isdigit()]
+    if numbered:
+        text = (
+            f"A sub-adapter is called {numbered[0]!r}, which is also a part of numbered module paths: PEFT loses keys "
+            f"with `.{numbered[0]}.` of the other adapters when it saves them together."
+        )
+        yield ADAPTER_NAME_COLLISION.finding(text, [Location(name) for name in numbered])
     if others:
         text = f"{len(others)} sub-folders hold adapters: {', '.join(map(repr, others[:6]))}."
         yield SUB_ADAPTER.finding(text, [Location(name) for name in others])

@@ -99,6 +99,7 @@ PATTERN_ORDER = Rule(
 
 RULES = tuple(value for value in list(globals().values()) if isinstance(value, Rule))
 
+_LEFT_OUT = frozenset({reasons.EXCLUDED, reasons.SAVED})
 _SUPPRESSED = frozenset({reasons.UNDECIDED, reasons.COVERED})
 
 
@@ -151,7 +152,7 @@ def _unused_targets(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterator[Fin
     field = anatomy.layout.targets
     if targets.names:
         used = _used_names(anatomy)
-        unused = [(index, name) for index, name in enumerate(targets.names) if name not in used]
+        unused = [(index, name) for index, name in enumerate(targets.names) if name not in used and targets.covers(name) not in _LEFT_OUT]
         if unused:
             names = ", ".join(repr(name) for _, name in unused[:6])
             text = f"`{field['modules']}` lists {names}, but 0 of {len(anatomy.modules)} stored modules bear the name."

@@ -95,11 +95,10 @@ def test_conjugate_and_negative_views_are_resolved() -> None:
     [
         torch.empty(2, device="meta"),
         torch.eye(2).to_sparse(),
-        torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
         torch.ones(2, dtype=torch.complex128),
         torch.zeros(2, dtype=torch.float4_e2m1fn_x2),
     ],
-    ids=["meta", "sparse", "quantized", "complex128", "float4"],
+    ids=["meta", "sparse", "complex128", "float4"],
 )
 def test_tensor_that_can_not_be_stored_is_refused_by_key(tensor: torch.Tensor) -> None:
     with pytest.raises(UsageError, match=re.escape("The tensor 'layer.w' ")):

@@ -209,6 +209,39 @@ def test_old_files_can_be_put_back_by_hand_after_any_kill(tmp_path: Path) -> Non
             assert {**kept, **aside} == OLD
 
 
+def test_everything_is_synced_in_the_order_that_a_power_cut_needs(tmp_path: Path) -> None:
+    put(tmp_path, OLD)
+    trace: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def traced_sync(descriptor: int) -> None:
+        folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        trace.append("sync directory" if folder else "sync file")
+        fsync(descriptor)
+
+    def traced_replace(source: str, target: str, **options: Any) -> None:
+        aside = target.endswith(".old.tmp")
+        trace.append(f"{source} out" if aside else f"{target} in")
+        replace(source, target, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", traced_sync)
+        patch.setattr(os, "replace", traced_replace)
+        publish(tmp_path, files_of(NEW), CONFIG)
+    assert trace == [
+        *["sync file"] * 3,
+        f"{CONFIG} out",
+        "sync directory",
+        f"{WEIGHTS} out",
+        f"{README} out",
+        f"{README} in",
+        f"{WEIGHTS} in",
+        "sync directory",
+        f"{CONFIG} in",
+        "sync directory",
+    ]
+
+
 def is_new(directory: Path) -> bool:
     return (directory / CONFIG).read_bytes() == NEW[CONFIG]
 
@@ -368,8 +401,8 @@ def test_a_saver_that_fails_does_not_pull_the_directory_from_under_another(tmp_p
     def save() -> None:
         for _ in range(30):
             publish(directory, files_of(version(1)), CONFIG)
-            for path in directory.iterdir():
-                path.unlink()
+            for name in version(1):
+                (directory / name).unlink()
             with suppress(OSError):
                 directory.rmdir()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import mmap
 import os
-import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -239,11 +238,6 @@ def test_threads_read_at_once(weights: Path, *, mapped: bool) -> None:
     with open_tensors(weights, mapped=mapped) as tensors, ThreadPoolExecutor(4) as pool:
         for name, array in pool.map(lambda name: (name, tensors[name]), [*TENSORS] * 50):
             np.testing.assert_array_equal(array, TENSORS[name])
-
-
-def test_arrays_can_be_pickled(weights: Path, *, mapped: bool) -> None:
-    array = open_tensors(weights, mapped=mapped)["f32"]
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(array)), TENSORS["f32"])
 
 
 def test_opening_reads_no_tensor(tmp_path: Path) -> None:
