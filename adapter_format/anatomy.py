@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapter_format.conditions import holds, lookup_in
 from adapter_format.foreign import foreign_spelling
-from adapter_format.keys import KeyReading, grammar_of, read_key
+from adapter_format.keys import KeyReading, grammar_of, read_keys
 from adapter_format.layouts import Layout, auxiliary
 from adapter_format.modules import Module, resolve_modules
 from adapter_format.targets import Targets, read_targets
@@ -59,6 +59,8 @@ class Anatomy(NamedTuple):
         layout: the method.
         targets: prepared targeting fields, None without a config.
         modules: adapted modules by path.
+        alike: the same modules in groups that share kind, rank, roles, shapes and element types.
+        series: paths by the template that they share (`by_pattern`).
         companions: tensors that are no role of the method.
         misspellings: keys that were read with a fault.
         duplicates: keys that name a role which another key already fills.
@@ -67,6 +69,8 @@ class Anatomy(NamedTuple):
     layout: Layout
     targets: Targets | None
     modules: Mapping[str, Module]
+    alike: tuple[list[Module], ...]
+    series: Mapping[str, list[str]]
     companions: tuple[Companion, ...]
     misspellings: tuple[Misspelling, ...]
     duplicates: tuple[str, ...]
@@ -88,32 +92,26 @@ def dissect(
         default_rank: rank of the method when the config gives none.
     """
     grammar = grammar_of(layout.peft_type)
-    sound = grammar.sound.fullmatch
-    role_of = grammar.roles
     grouped: dict[str, dict[str, TensorInfo]] = {}
     strangers: list[tuple[TensorInfo, KeyReading]] = []
     misspellings: list[Misspelling] = []
     duplicates: list[str] = []
-    suspicious = grammar.suspicious.search("\n".join(tensors)) is not None
-    for key, info in tensors.items():
-        match = sound(key)
-        if match is not None and not suspicious:
-            path, suffix = match.groups()
-            role: str | None = role_of[suffix]
+    for info, reading in zip(tensors.values(), read_keys(grammar, tensors), strict=True):
+        path, role, _, faults = reading
+        if faults and role:
+            misspellings += [Misspelling(info.name, reading.canonical, fault) for fault in faults]
+        if role is None:
+            strangers.append((info, reading))
+            continue
+        roles = grouped.get(path)
+        if roles is None:
+            grouped[path] = {role: info}
+        elif role in roles:
+            duplicates.append(info.name)
         else:
-            reading = read_key(grammar, key)
-            path, role = reading.path, reading.role
-            misspellings += [Misspelling(key, reading.canonical, fault) for fault in reading.faults if role]
-            if role is None:
-                strangers.append((info, reading))
-                continue
-        roles = grouped.setdefault(path, {})
-        if role in roles:
-            duplicates.append(key)
-        elif role is not None:
             roles[role] = info
     targets = read_targets(layout, config) if config is not None else None
-    modules = resolve_modules(layout, config, targets, grouped, default_rank)
+    modules, alike = resolve_modules(layout, config, targets, grouped, default_rank)
     companions = tuple(_classify(strangers, layout, config or {}, modules)) if strangers else ()
     misspellings += [
         Misspelling(info.name, reading.canonical, fault)
@@ -121,7 +119,7 @@ def dissect(
         if companion.what not in (OTHER_METHOD, OTHER_WRITER)
         for fault in reading.faults
     ]
-    return Anatomy(layout, targets, modules, companions, tuple(misspellings), tuple(duplicates))
+    return Anatomy(layout, targets, modules, alike, by_pattern(modules), companions, tuple(misspellings), tuple(duplicates))
 
 
 def _classify(
@@ -182,11 +180,21 @@ def _is_embedding(path: str, modules: Mapping[str, Module]) -> bool:
     return module is not None and module.kind.name == "embedding"
 
 
+_NUMBERED_PART = re.compile(r"\.\d+(?![^.\n])")
+
+
 def by_pattern(paths: Iterable[str]) -> dict[str, list[str]]:
     """Group module paths that differ in numbers only; the key has `*` for each number."""
-    groups: defaultdict[str, list[str]] = defaultdict(list)
-    for path in paths:
-        groups[".".join(["*" if part.isdigit() else part for part in path.split(".")])].append(path)
+    names = [path.replace("\n", " ") for path in paths]
+    # One pass over the joined names costs a tenth of a pass for each.
+    templates = _NUMBERED_PART.sub(".*", "." + "\n.".join(names))[1:].split("\n.")
+    groups: dict[str, list[str]] = {}
+    for template, name in zip(templates, names, strict=True) if names else ():
+        group = groups.get(template)
+        if group is None:
+            groups[template] = [name]
+        else:
+            group.append(name)
     return groups
 
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from adapter_format.anatomy import Anatomy
     from adapter_format.layouts import Layout
+    from adapter_format.size import StoredSize
     from adapter_format.storage.directory import Listing
     from adapter_format.storage.safetensors_header import Header
     from adapter_format.storage.strict_json import JsonDocument
@@ -29,6 +30,7 @@ class Checkpoint(NamedTuple):
         legacy: table of contents of `adapter_model.bin`.
         layout: layout of the method, None if the method is unknown.
         anatomy: what every tensor is, None without layout or tensors.
+        size: how the stored bytes come about, None without anatomy.
     """
 
     listing: Listing | None
@@ -41,3 +43,4 @@ class Checkpoint(NamedTuple):
     legacy: BinContents | None
     layout: Layout | None
     anatomy: Anatomy | None
+    size: StoredSize | None

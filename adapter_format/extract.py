@@ -9,7 +9,10 @@ here. It differs from PEFT, on purpose, in these points:
 - Parts that torch puts around modules (`_orig_mod`, `_fsdp_wrapped_module`, a leading `module`) never reach
   the disk.
 - An adapter that was injected without the PEFT wrapper gets the prefix that keys on disk have.
-- An adapter without trainable tokens can be extracted beside one that has some; PEFT raises KeyError.
+- An adapter without trainable tokens can be extracted beside one that has some, and a fully trained module
+  that holds tensors of another adapter is stored without them; PEFT raises KeyError for both.
+- If a module and one inside it are both fully trained, two tensors may claim one key. That is an error here;
+  PEFT stores the one that comes last.
 
 Two facts are in the model but not in its state dict. Whether the vocabulary was resized: pass
 `save_embedding_layers=True`. Which modules are the input and the output embedding: they are known by name,

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from adapter_format.layouts import Layout, auxiliary, layout_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
 
 PREFIX_MISSING = "key-prefix-missing"
 PREFIX_DOUBLED = "key-prefix-doubled"
@@ -25,7 +28,7 @@ class KeyReading(NamedTuple):
     Attributes:
         path: module path in the base model, without prefix; for a tensor that is no role, everything behind the prefix.
         role: name of the role in the layout, or None.
-        canonical: the key as it should be spelled.
+        canonical: the key as it should be spelled; "" when it is spelled so.
         faults: kinds of misspelling, in the order found; empty for a sound key.
     """
 
@@ -41,16 +44,18 @@ class KeyGrammar(NamedTuple):
     Attributes:
         prefix: what every key starts with.
         sound: matches a well-formed key of a role; groups 1 and 2 are module path and suffix.
+        all_sound: finds such keys, each on a line of its own.
         roles: suffix to role name.
         named: matches a role suffix with an adapter name left in it; (pattern, role) pairs.
-        suspicious: finds, in newline-joined keys, any sign that a key needs a second look.
+        suspects: texts that no sound key holds behind its prefix.
     """
 
     prefix: str
     sound: re.Pattern[str]
+    all_sound: re.Pattern[str]
     roles: dict[str, str]
     named: tuple[tuple[re.Pattern[str], str], ...]
-    suspicious: re.Pattern[str]
+    suspects: tuple[str, ...]
 
 
 def key_of(layout: Layout, path: str, role: str) -> str:
@@ -72,11 +77,26 @@ def grammar_of(peft_type: str) -> KeyGrammar:
         (re.compile(re.escape(role.memory).replace(re.escape("{adapter}"), r"[^.]+") + r"\Z"), role.name)
         for role in layout.roles.values()
     )
-    parts = "|".join(map(re.escape, auxiliary().wrapper_parts))
-    outer = "|".join(map(re.escape, auxiliary().outer_wrapper_parts))
-    prefix = re.escape(layout.prefix)
-    suspicious = re.compile(rf"(?m)^{prefix}(?:.*\.)?{prefix}|^.+\.{prefix}|\b(?:{parts})\.|^{prefix}(?:{outer})\.")
-    return KeyGrammar(layout.prefix, sound, roles, named, suspicious)
+    declared = auxiliary()
+    inside = tuple(f".{part}." for part in declared.wrapper_parts)
+    outside = tuple(f"{layout.prefix}{part}." for part in declared.outer_wrapper_parts)
+    all_sound = re.compile(rf"(?m)^{sound.pattern}$")
+    return KeyGrammar(layout.prefix, sound, all_sound, roles, named, inside + outside)
+
+
+def read_keys(grammar: KeyGrammar, keys: Collection[str]) -> list[KeyReading]:
+    """Read many keys; the same as `read_key` on each, but in one pass of the regex when all are sound."""
+    text = "\n".join(keys)
+    found = grammar.all_sound.findall(text)
+    if (
+        len(found) == len(keys) == text.count(grammar.prefix)
+        and text.count("\n") == len(keys) - 1
+        and not any(suspect in text for suspect in grammar.suspects)
+    ):
+        roles = grammar.roles
+        make: Callable[..., KeyReading] = tuple.__new__  # half the cost of a call of the class
+        return [make(KeyReading, (path, roles[suffix], "", ())) for path, suffix in found]
+    return [read_key(grammar, key) for key in keys]
 
 
 def read_key(grammar: KeyGrammar, key: str) -> KeyReading:

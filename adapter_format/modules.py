@@ -11,7 +11,7 @@ from adapter_format.shapes import Mismatch, Symbols, match_shape
 from adapter_format.targets import Targets, ends_with_name, first_match
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from adapter_format.layouts import Kind, Layout
     from adapter_format.tensors import TensorInfo
@@ -84,13 +84,26 @@ def value_for(config: Mapping[str, Any], field: str, pattern_field: str, path: s
     return config.get(field)
 
 
+class Modules(NamedTuple):
+    """The adapted modules of an adapter.
+
+    Attributes:
+        by_path: every module.
+        alike: the same modules in groups that share kind, rank, roles, shapes and element types, so that what holds
+            of one holds of its group.
+    """
+
+    by_path: dict[str, Module]
+    alike: tuple[list[Module], ...]
+
+
 def resolve_modules(
     layout: Layout,
     config: Mapping[str, Any] | None,
     targets: Targets | None,
     grouped: Mapping[str, Roles],
     default_rank: int | None = None,
-) -> dict[str, Module]:
+) -> Modules:
     """Resolve every module of an adapter.
 
     Args:
@@ -100,27 +113,35 @@ def resolve_modules(
         grouped: module path to its tensors by role.
         default_rank: rank of the method when the config gives none.
     """
-    memo: dict[object, tuple[Kind, Symbols, tuple[ShapeFault, ...]]] = {}
+    groups: dict[object, list[Module]] = {}
     modules: dict[str, Module] = {}
     rank_field, rank_pattern = layout.rank["field"], layout.rank["pattern"]
     settings = config or {}
     patterned = is_set(settings.get(rank_pattern))
-    uniform = _rank(settings.get(rank_field, default_rank)) if config is not None else None
+    rank = _rank(settings.get(rank_field, default_rank)) if config is not None else None
     chooses_by_path = _chooses_by_path(layout, settings, targets)
+    kind: Kind | None = None
+    kind_name = ""
+    make: Callable[..., Module] = tuple.__new__  # half the cost of a call of the class
     for path, roles in grouped.items():
-        kind = _choose_kind(layout, settings, targets, path, roles) if chooses_by_path else None
-        rank = uniform
+        if chooses_by_path:
+            kind = _choose_kind(layout, settings, targets, path, roles)
+            kind_name = kind.name
         if patterned:
             ranks = [_rank(value_for(settings, rank_field, rank_pattern, name)) for name in _names(path, kind, targets)]
             rank = _fitting(layout, kind, settings, roles, ranks) if len(ranks) > 1 else ranks[0]
-        signature = (kind.name if kind else "", rank, *[(role, info.shape) for role, info in roles.items()])
-        resolved = memo.get(signature)
-        if resolved is None:
+        signature = (kind_name, rank, *[(role, info[1], info[2]) for role, info in roles.items()])
+        group = groups.get(signature)
+        if group is None:
             chosen = kind or _choose_kind(layout, settings, targets, path, roles)
-            resolved = (chosen, *_match_roles(layout, chosen, settings, roles, rank))
-            memo[signature] = resolved
-        modules[path] = Module(path, resolved[0], roles, rank, resolved[1], resolved[2])
-    return modules
+            module = Module(path, chosen, roles, rank, *_match_roles(layout, chosen, settings, roles, rank))
+            groups[signature] = [module]
+        else:
+            _, of_kind, _, _, symbols, faults = group[0]
+            module = make(Module, (path, of_kind, roles, rank, symbols, faults))
+            group.append(module)
+        modules[path] = module
+    return Modules(modules, tuple(groups.values()))
 
 
 def _names(path: str, kind: Kind | None, targets: Targets | None) -> list[str]:

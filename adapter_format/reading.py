@@ -12,6 +12,7 @@ from adapter_format.config_fields import fields_of
 from adapter_format.errors import UnreadableAdapterError, UsageError
 from adapter_format.layouts import Layout, layout_of
 from adapter_format.limits import DEFAULT_LIMITS, Limits
+from adapter_format.size import stored_size
 from adapter_format.storage.directory import Listing, list_directory, read_file
 from adapter_format.storage.safetensors_file import read_header
 from adapter_format.storage.safetensors_header import Header
@@ -77,7 +78,17 @@ def assemble(
     if layout is not None and header is not None and (header.tensors or header.readable):
         anatomy = dissect(layout, config, header.tensors, _default_rank(layout))
     return Checkpoint(
-        listing, sub_adapters, config_data, document, config, WEIGHTS_NAME, header, legacy, layout, anatomy
+        listing,
+        sub_adapters,
+        config_data,
+        document,
+        config,
+        WEIGHTS_NAME,
+        header,
+        legacy,
+        layout,
+        anatomy,
+        stored_size(anatomy) if anatomy is not None else None,
     )
 
 

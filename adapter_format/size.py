@@ -56,10 +56,10 @@ def stored_size(anatomy: Anatomy) -> StoredSize:
     """Explain the stored bytes of an adapter by the formula and by its companions."""
     roles: dict[str, int] = {}
     formula = 0
-    for module in anatomy.modules.values():
-        for name, info in module.roles.items():
-            roles[name] = roles.get(name, 0) + info.nbytes
-        formula += module_bytes(module)
+    for group in anatomy.alike:
+        for name, info in group[0].roles.items():
+            roles[name] = roles.get(name, 0) + info.nbytes * len(group)
+        formula += module_bytes(group[0]) * len(group)
     companions: dict[str, int] = {}
     for companion in anatomy.companions:
         companions[companion.what] = companions.get(companion.what, 0) + companion.info.nbytes

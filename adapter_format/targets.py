@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapter_format.layouts import Layout, auxiliary
-from adapter_format.patterns import PatternError, PatternTooCostly, fullmatch, layer_index, pattern_key_matches
+from adapter_format.patterns import (
+    PatternError,
+    PatternTooCostly,
+    fullmatch,
+    layer_index,
+    pattern_key_matches,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -7,12 +7,12 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from adapter_format.config import CONFIG_NAME, LEGACY_WEIGHTS_NAME, WEIGHTS_NAME
+from adapter_format.dtypes import BITS
 from adapter_format.errors import UsageError
 from adapter_format.findings import SEVERITIES, Finding, Location, Report, Summary, Unchecked
 from adapter_format.limits import DEFAULT_LIMITS, Limits
 from adapter_format.reading import adapter_directory, checkpoint_in_memory, is_adapter, read_checkpoint
 from adapter_format.rules.registry import DATA_CHECK, HEADER_CHECKS
-from adapter_format.size import stored_size
 from adapter_format.storage.safetensors_header import LENGTH_BYTES
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def _unchecked(checkpoint: Checkpoint, *, data: bool) -> Iterator[Unchecked]:
         patterns = config.get(field)
         if isinstance(patterns, dict) and len(patterns) > 1:
             yield Unchecked(f"the order of `{field}` in training", "PEFT's writer sorts it")
-    if any(_is_square(module.symbols) for module in anatomy.modules.values()):
+    if any(_is_square(group[0].symbols) for group in anatomy.alike):
         yield Unchecked("whether factors are transposed or exchanged", "rank and features are equal in some modules")
 
 
@@ -205,15 +205,14 @@ def _summarise(checkpoint: Checkpoint) -> Summary:
     if header is None or not header.tensors:
         return Summary(fingerprint=fingerprint(checkpoint))
     weights: dict[str, int] = {}
-    parameters = 0
-    for info in header.tensors.values():
-        weights[info.dtype] = weights.get(info.dtype, 0) + info.nbytes
-        parameters += info.elements
+    for _, dtype, _, start, end in header.tensors.values():
+        weights[dtype] = weights.get(dtype, 0) + end - start
+    parameters = sum(nbytes * 8 // BITS[dtype] for dtype, nbytes in weights.items())
     ranks: tuple[int, ...] = ()
     expected = None
-    if anatomy is not None:
-        ranks = tuple(sorted({module.symbols["r"] for module in anatomy.modules.values() if "r" in module.symbols}))
-        size = stored_size(anatomy)
+    size = checkpoint.size
+    if anatomy is not None and size is not None:
+        ranks = tuple(sorted({group[0].symbols["r"] for group in anatomy.alike if "r" in group[0].symbols}))
         expected = size.formula_bytes + sum(size.companions.values())
     return Summary(
         len(header.tensors),

@@ -182,12 +182,17 @@ def check_roles(checkpoint: Checkpoint) -> Iterator[Finding]:
         if not definition.declared_by:
             continue
         field = next(iter(definition.declared_by))
-        holders = [module for module in anatomy.modules.values() if role in module.roles]
+        holders = [module for group in anatomy.alike if role in group[0].roles for module in group]
         if not wanted and holders:
             text = f"{tensors_of(len(holders))} `{definition.suffix}` ({definition.purpose}), but `{field}` is not set in the config."
             yield ROLE_UNDECLARED.finding(text, places(module.roles[role].name for module in holders), mend=f"Set `{field}` as it was in training, or remove the tensors.")
         if wanted:
-            lacking = [m for m in anatomy.modules.values() if role not in m.roles and role in m.kind.shapes]
+            lacking = [
+                module
+                for group in anatomy.alike
+                if role not in group[0].roles and role in group[0].kind.shapes
+                for module in group
+            ]
             if lacking:
                 text = f"`{field}` is set, but {len(lacking)} of {len(anatomy.modules)} modules have no `{definition.suffix}` ({definition.purpose})."
                 yield ROLE_MISSING.finding(text, places(next(iter(m.roles.values())).name for m in lacking))
@@ -195,10 +200,10 @@ def check_roles(checkpoint: Checkpoint) -> Iterator[Finding]:
 
 def _check_partners(anatomy: Anatomy) -> Iterator[Finding]:
     lacking: dict[str, list[str]] = {}
-    for path, module in anatomy.modules.items():
-        for role in module.kind.shapes:
-            if role not in module.roles and not anatomy.layout.roles[role].declared_by:
-                lacking.setdefault(role, []).append(path)
+    for group in anatomy.alike:
+        for role in group[0].kind.shapes:
+            if role not in group[0].roles and not anatomy.layout.roles[role].declared_by:
+                lacking.setdefault(role, []).extend(module.path for module in group)
     for role, paths in lacking.items():
         suffix = anatomy.layout.roles[role].suffix
         text = f"{len(paths)} of {len(anatomy.modules)} modules have no `{suffix}`, first `{paths[0]}`."

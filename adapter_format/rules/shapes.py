@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from adapter_format import anatomy as parts
 from adapter_format import modules as faults
-from adapter_format.anatomy import by_pattern
 from adapter_format.config import CONFIG_NAME, WEIGHTS_NAME
 from adapter_format.dtypes import DTYPES
 from adapter_format.findings import Finding, Location
@@ -22,7 +21,6 @@ from adapter_format.rules.edits import (
 from adapter_format.rules.keys import places, tensors_of
 from adapter_format.rules.rule import Rule
 from adapter_format.shapes import format_shape
-from adapter_format.size import stored_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -142,12 +140,12 @@ def check_shapes(checkpoint: Checkpoint) -> Iterator[Finding]:
     if anatomy is None or any(_is_on(config, name) for name in anatomy.layout.retired_layouts):
         return
     by_fault: dict[str, list[tuple[Module, ShapeFault]]] = {}
-    for module in anatomy.modules.values():
-        for fault in module.faults:
+    for group in anatomy.alike:
+        for fault in group[0].faults:
             name = fault.fault
-            if name == faults.FACTORS and module.kind.select.get("target") == "parameter":
+            if name == faults.FACTORS and group[0].kind.select.get("target") == "parameter":
                 name = "experts"
-            by_fault.setdefault(name, []).append((module, fault))
+            by_fault.setdefault(name, []).extend((module, fault) for module in group)
     for name, found in by_fault.items():
         rule, text = _describe(name, found, anatomy)
         keys = [module.roles[fault.role].name for module, fault in found]
@@ -192,12 +190,14 @@ def _describe(name: str, found: list[tuple[Module, ShapeFault]], anatomy: Anatom
 def check_siblings(checkpoint: Checkpoint) -> Iterator[Finding]:
     """Find the one module that differs from all its siblings in other layers."""
     anatomy = checkpoint.anatomy
-    if anatomy is None:
+    if anatomy is None or len(anatomy.alike) < 2:
         return
-    for template, paths in by_pattern(anatomy.modules).items():
+    for template, paths in anatomy.series.items():
         if len(paths) < _SIBLINGS_NEEDED:
             continue
         signatures: dict[object, list[str]] = {}
+        if len({id(anatomy.modules[path].symbols) for path in paths}) == 1:
+            continue
         for path in paths:
             module = anatomy.modules[path]
             if module.faults:
@@ -223,9 +223,9 @@ def check_dtypes(checkpoint: Checkpoint) -> Iterator[Finding]:
     if anatomy is None:
         return
     by_dtype: dict[str, list[str]] = {}
-    for module in anatomy.modules.values():
-        for info in module.roles.values():
-            by_dtype.setdefault(info.dtype, []).append(info.name)
+    for group in anatomy.alike:
+        for role, info in group[0].roles.items():
+            by_dtype.setdefault(info.dtype, []).extend(module.roles[role].name for module in group)
     loadable = {name: keys for name, keys in by_dtype.items() if name not in _NOT_LOADABLE}
     for name in by_dtype.keys() & _NOT_LOADABLE:
         yield DTYPE_NOT_LOADABLE.finding(f"{tensors_of(len(by_dtype[name]))} are stored as {name}.", places(by_dtype[name]))
@@ -266,7 +266,9 @@ def check_size(checkpoint: Checkpoint) -> Iterator[Finding]:
     anatomy, header = checkpoint.anatomy, checkpoint.header
     if anatomy is None or header is None or not header.readable or not anatomy.modules:
         return
-    size = stored_size(anatomy)
+    size = checkpoint.size
+    if size is None:
+        return
     beyond = size.stored_bytes - size.formula_bytes
     if beyond > size.formula_bytes and not size.unexplained:
         reasons = ", ".join(f"{name} {nbytes:,}" for name, nbytes in size.companions.items())

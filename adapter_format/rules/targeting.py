@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from adapter_format import targets as reasons
-from adapter_format.anatomy import by_pattern
 from adapter_format.config import CONFIG_NAME
 from adapter_format.findings import Finding, Location
-from adapter_format.patterns import PatternError, PatternTooCostly, compile_pattern, layer_index, pattern_key_matches
+from adapter_format.layouts import auxiliary
+from adapter_format.patterns import (
+    PatternError,
+    PatternTooCostly,
+    compile_pattern,
+    layer_index,
+    pattern_key_matches,
+)
 from adapter_format.rules.edits import DropTensors, SetConfig, mutation
 from adapter_format.rules.keys import MISSING_KEYS, places
 from adapter_format.rules.rule import Rule
@@ -158,7 +164,7 @@ def _unused_targets(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterator[Fin
             text = f"`{field['modules']}` lists {names}, but 0 of {len(anatomy.modules)} stored modules bear the name."
             where = [Location(CONFIG_NAME, pointer=f"/{field['modules']}/{index}") for index, _ in unused]
             yield TARGET_WITHOUT_TENSORS.finding(text, where)
-    owners = {path.replace(".base_layer", "") for path in anatomy.modules}
+    owners = () if not targets.parameters else {path.replace(f".{auxiliary().base_layer_part}", "") for path in anatomy.modules}
     for index, parameter in enumerate(targets.parameters):
         owner = parameter.rpartition(".")[0]
         if owner and not any(reasons.ends_with_name(path, owner) for path in owners):
@@ -171,16 +177,18 @@ def _unused_targets(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterator[Fin
 
 def _used_names(anatomy: Anatomy) -> set[str]:
     """Collect every dotted suffix of every stored module path."""
-    used: set[str] = set()
-    longest = max(name.count(".") for name in anatomy.targets.names) + 1 if anatomy.targets else 0
-    for path in anatomy.modules:
-        parts = path.replace(".base_layer", "").split(".")
-        used.add(path)
-        for length in range(1, min(longest, len(parts)) + 1):
-            used.add(".".join(parts[-length:]))
-        if ".base_layer" in path:
-            owner = path.partition(".base_layer")[0].split(".")
-            used.update(".".join(owner[-length:]) for length in range(1, min(longest, len(owner)) + 1))
+    paths = list(anatomy.modules)
+    lengths = {name.count(".") + 1 for name in anatomy.targets.names} if anatomy.targets else set()
+    base_layer = f".{auxiliary().base_layer_part}"
+    if any(base_layer in path for path in paths):
+        paths += [path.replace(base_layer, "") for path in anatomy.modules]
+        paths += [path.partition(base_layer)[0] for path in anatomy.modules]
+    if lengths == {1}:
+        return {path.rpartition(".")[2] for path in paths} | set(paths)
+    used = set(paths)
+    for path in paths:
+        parts = path.split(".")
+        used.update(".".join(parts[-length:]) for length in lengths)
     return used
 
 
@@ -208,10 +216,11 @@ def check_layer_series(checkpoint: Checkpoint) -> Iterator[Finding]:
     if config.get(anatomy.layout.targets["layers"]) is not None or anatomy.targets is None:
         return
     holes: list[str] = []
-    for template, paths in by_pattern(anatomy.modules).items():
+    for template, paths in anatomy.series.items():
         if template.count("*") == 1 and len(paths) > 2:
-            position = template.split(".").index("*")
-            holes += [".".join(_numbered(template, hole)) for hole in _holes({int(p.split(".")[position]) for p in paths})]
+            before, after = template.index("*"), len(template) - template.index("*") - 1
+            present = {int(path[before : len(path) - after]) for path in paths}
+            holes += [".".join(_numbered(template, hole)) for hole in _holes(present)]
     holes = [hole for hole in holes if anatomy.targets.covers(hole) == reasons.COVERED and not _named_in_full(anatomy)]
     if holes:
         text = f"{len(holes)} modules are missing from a regular series of layers, such as `{holes[0]}`."
@@ -229,6 +238,10 @@ def _holes(present: set[int]) -> list[int]:
     Series that start late or end early are common and meant, so that only numbers between the ends count.
     """
     lowest, highest = min(present), max(present)
+    if highest - lowest + 1 == len(present):
+        return []
+    if highest - lowest > 4 * len(present):
+        return []
     missing = [number for number in range(lowest, highest) if number not in present]
     if not missing or len(missing) * 3 > len(present):
         return []
@@ -282,7 +295,7 @@ def _check_pattern_table(
         yield from broken
         if not broken:
             sound.append(pattern)
-    if not paths or len(sound) * len(paths) > 2_000_000:
+    if not sound or not paths or len(sound) * len(paths) > 2_000_000:
         return
     hits: dict[str, list[str]] = {path: [] for path in paths}
     used: set[str] = set()
