@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapter_format.conditions import holds, lookup_in
 from adapter_format.foreign import foreign_spelling
-from adapter_format.keys import KeyReading, grammar_of, read_keys
+from adapter_format.keys import KeyGrammar, KeyReading, grammar_of, looks_misspelt, read_key, split_keys
 from adapter_format.layouts import Layout, auxiliary
 from adapter_format.modules import Module, resolve_modules
 from adapter_format.targets import Targets, read_targets
@@ -92,24 +92,8 @@ def dissect(
         default_rank: rank of the method when the config gives none.
     """
     grammar = grammar_of(layout.peft_type)
-    grouped: dict[str, dict[str, TensorInfo]] = {}
-    strangers: list[tuple[TensorInfo, KeyReading]] = []
-    misspellings: list[Misspelling] = []
-    duplicates: list[str] = []
-    for info, reading in zip(tensors.values(), read_keys(grammar, tensors), strict=True):
-        path, role, _, faults = reading
-        if faults and role:
-            misspellings += [Misspelling(info.name, reading.canonical, fault) for fault in faults]
-        if role is None:
-            strangers.append((info, reading))
-            continue
-        roles = grouped.get(path)
-        if roles is None:
-            grouped[path] = {role: info}
-        elif role in roles:
-            duplicates.append(info.name)
-        else:
-            roles[role] = info
+    keys = _sort_sound(grammar, tensors) or _sort_all(grammar, tensors)
+    grouped, strangers, misspellings, duplicates, series = keys
     targets = read_targets(layout, config) if config is not None else None
     modules, alike = resolve_modules(layout, config, targets, grouped, default_rank)
     companions = tuple(_classify(strangers, layout, config or {}, modules)) if strangers else ()
@@ -119,7 +103,51 @@ def dissect(
         if companion.what not in (OTHER_METHOD, OTHER_WRITER)
         for fault in reading.faults
     ]
-    return Anatomy(layout, targets, modules, alike, by_pattern(modules), companions, tuple(misspellings), tuple(duplicates))
+    return Anatomy(layout, targets, modules, alike, series, companions, tuple(misspellings), tuple(duplicates))
+
+
+class _SortedKeys(NamedTuple):
+    grouped: dict[str, dict[str, TensorInfo]]
+    strangers: list[tuple[TensorInfo, KeyReading]]
+    misspellings: list[Misspelling]
+    duplicates: list[str]
+    series: dict[str, list[str]]
+
+
+def _sort_sound(grammar: KeyGrammar, tensors: Mapping[str, TensorInfo]) -> _SortedKeys | None:
+    """Sort the keys of an adapter that holds nothing but well-spelled roles; None for any other."""
+    found = split_keys(grammar, tensors)
+    if found is None:
+        return None
+    role_of = grammar.roles
+    grouped: dict[str, dict[str, TensorInfo]] = {}
+    for info, (path, suffix) in zip(tensors.values(), found, strict=True):
+        roles = grouped.get(path)
+        if roles is None:
+            grouped[path] = {role_of[suffix]: info}
+        else:
+            roles[role_of[suffix]] = info
+    series = by_pattern(grouped)
+    if sum(map(len, grouped.values())) != len(tensors) or looks_misspelt(grammar, series):
+        return None
+    return _SortedKeys(grouped, [], [], [], series)
+
+
+def _sort_all(grammar: KeyGrammar, tensors: Mapping[str, TensorInfo]) -> _SortedKeys:
+    """Sort keys one by one, whatever they are."""
+    sorted_keys = _SortedKeys({}, [], [], [], {})
+    for key, info in tensors.items():
+        reading = read_key(grammar, key)
+        if reading.role is None:
+            sorted_keys.strangers.append((info, reading))
+            continue
+        sorted_keys.misspellings.extend(Misspelling(key, reading.canonical, fault) for fault in reading.faults)
+        roles = sorted_keys.grouped.setdefault(reading.path, {})
+        if reading.role in roles:
+            sorted_keys.duplicates.append(key)
+        else:
+            roles[reading.role] = info
+    return sorted_keys._replace(series=by_pattern(sorted_keys.grouped))
 
 
 def _classify(

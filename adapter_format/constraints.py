@@ -65,14 +65,32 @@ def constraints_of(peft_type: str) -> tuple[Constraint, ...]:
     )
 
 
+class _Table(NamedTuple):
+    defaults: Mapping[str, Any]
+    by_field: Mapping[str, tuple[Constraint, ...]]
+
+
 @functools.cache
-def _defaults(peft_type: str) -> Mapping[str, Any]:
-    return {name: field.default for name, field in fields_of(peft_type).items()}
+def _table(peft_type: str) -> _Table:
+    fields = fields_of(peft_type)
+    constraints = constraints_of(peft_type)
+    by_field = {name: tuple(c for c in constraints if name in c.fields) for name in fields}
+    return _Table({name: field.default for name, field in fields.items()}, by_field)
 
 
 def broken_constraints(config: Mapping[str, Any], peft_type: str) -> Iterator[Constraint]:
-    """Yield every constraint of the method that a config breaks."""
-    find = lookup_in(config, _defaults(peft_type))
-    for constraint in constraints_of(peft_type):
+    """Yield every constraint of the method that a config breaks, in the order of the table.
+
+    The defaults break none, so that only constraints on a field with another value are looked at.
+    """
+    defaults, by_field = _table(peft_type)
+    concerned = {
+        constraint.id: constraint
+        for name, value in config.items()
+        if name in by_field and value != defaults[name]
+        for constraint in by_field[name]
+    }
+    find = lookup_in(config, defaults)
+    for constraint in concerned.values():
         if holds(constraint.when, find) and holds(constraint.other, find) is (constraint.kind == "excludes"):
             yield constraint

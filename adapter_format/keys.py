@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from adapter_format.layouts import Layout, auxiliary, layout_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection, Iterable
 
 PREFIX_MISSING = "key-prefix-missing"
 PREFIX_DOUBLED = "key-prefix-doubled"
@@ -28,7 +28,7 @@ class KeyReading(NamedTuple):
     Attributes:
         path: module path in the base model, without prefix; for a tensor that is no role, everything behind the prefix.
         role: name of the role in the layout, or None.
-        canonical: the key as it should be spelled; "" when it is spelled so.
+        canonical: the key as it should be spelled.
         faults: kinds of misspelling, in the order found; empty for a sound key.
     """
 
@@ -47,7 +47,7 @@ class KeyGrammar(NamedTuple):
         all_sound: finds such keys, each on a line of its own.
         roles: suffix to role name.
         named: matches a role suffix with an adapter name left in it; (pattern, role) pairs.
-        suspects: texts that no sound key holds behind its prefix.
+        suspects: texts that show a misspelling in a module path between dots, behind a line feed.
     """
 
     prefix: str
@@ -70,8 +70,7 @@ def grammar_of(peft_type: str) -> KeyGrammar:
     if layout is None:
         raise ValueError(f"no layout for {peft_type!r}")
     roles = {suffix: role.name for role in layout.roles.values() for suffix in (role.suffix, *role.also_read)}
-    longest_first = sorted(roles, key=len, reverse=True)
-    alternatives = "|".join(map(re.escape, longest_first))
+    alternatives = "|".join(map(re.escape, roles))
     sound = re.compile(rf"{re.escape(layout.prefix)}(.+)\.({alternatives})")
     named = tuple(
         (re.compile(re.escape(role.memory).replace(re.escape("{adapter}"), r"[^.]+") + r"\Z"), role.name)
@@ -84,19 +83,20 @@ def grammar_of(peft_type: str) -> KeyGrammar:
     return KeyGrammar(layout.prefix, sound, all_sound, roles, named, inside + outside)
 
 
-def read_keys(grammar: KeyGrammar, keys: Collection[str]) -> list[KeyReading]:
-    """Read many keys; the same as `read_key` on each, but in one pass of the regex when all are sound."""
+def split_keys(grammar: KeyGrammar, keys: Collection[str]) -> list[tuple[str, str]] | None:
+    """Split many keys into module path and suffix in one pass, or return None unless all match the grammar.
+
+    The paths may still be misspelt: ask `looks_misspelt`.
+    """
     text = "\n".join(keys)
-    found = grammar.all_sound.findall(text)
-    if (
-        len(found) == len(keys) == text.count(grammar.prefix)
-        and text.count("\n") == len(keys) - 1
-        and not any(suspect in text for suspect in grammar.suspects)
-    ):
-        roles = grammar.roles
-        make: Callable[..., KeyReading] = tuple.__new__  # half the cost of a call of the class
-        return [make(KeyReading, (path, roles[suffix], "", ())) for path, suffix in found]
-    return [read_key(grammar, key) for key in keys]
+    found: list[tuple[str, str]] = grammar.all_sound.findall(text)
+    return found if len(found) == len(keys) and text.count("\n") == len(keys) - 1 else None
+
+
+def looks_misspelt(grammar: KeyGrammar, paths: Iterable[str]) -> bool:
+    """Whether any of many module paths holds a second prefix or a wrapper's name."""
+    text = "".join([f"\n.{path}." for path in paths])
+    return any(suspect in text for suspect in grammar.suspects)
 
 
 def read_key(grammar: KeyGrammar, key: str) -> KeyReading:

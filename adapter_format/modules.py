@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapter_format.conditions import all_hold, is_set
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from adapter_format.tensors import TensorInfo
 
 Roles = dict[str, "TensorInfo"]
+
+_STORED_AS = itemgetter(1, 2)
+"""Element type and shape of a `TensorInfo`."""
 
 RANK = "rank"
 """Every factor of the module agrees on a rank, but it is not the one that the config gives."""
@@ -130,7 +134,7 @@ def resolve_modules(
         if patterned:
             ranks = [_rank(value_for(settings, rank_field, rank_pattern, name)) for name in _names(path, kind, targets)]
             rank = _fitting(layout, kind, settings, roles, ranks) if len(ranks) > 1 else ranks[0]
-        signature = (kind_name, rank, *[(role, info[1], info[2]) for role, info in roles.items()])
+        signature = (kind_name, rank, *roles, *map(_STORED_AS, roles.values()))
         group = groups.get(signature)
         if group is None:
             chosen = kind or _choose_kind(layout, settings, targets, path, roles)

@@ -34,6 +34,7 @@ class Targets(NamedTuple):
         pattern: `target_modules` when it is a string.
         parameters: items of `target_parameters`.
         covers: says of a module path `""` if it is targeted, otherwise why not.
+        by_number: whether the numbers in a path may decide; if not, one path speaks for all of its series.
         is_parameter: says whether a module path is reached through `target_parameters` only.
     """
 
@@ -42,6 +43,7 @@ class Targets(NamedTuple):
     parameters: tuple[str, ...]
     covers: Callable[[str], str]
     is_parameter: Callable[[str], bool]
+    by_number: bool = True
 
 
 def read_targets(layout: Layout, config: Mapping[str, Any]) -> Targets:
@@ -72,7 +74,9 @@ def read_targets(layout: Layout, config: Mapping[str, Any]) -> Targets:
     if pattern is None and not config.get(field["excluded"]) and not _strings(config.get("modules_to_save")):
         decide = _plain_decision(named, config, field) if not parameters else None
         if decide is not None:
-            return Targets(names, None, (), _through_base_layers(decide, config, base_layer), is_parameter)
+            by_number = any(character.isdigit() for name in names for character in name)
+            covers = _through_base_layers(decide, config, base_layer)
+            return Targets(names, None, (), covers, is_parameter, by_number)
 
     def decide_fully(path: str) -> str:
         if _excluded(config.get(field["excluded"]), path):

@@ -131,6 +131,7 @@ RULES = tuple(value for value in list(globals().values()) if isinstance(value, R
 
 _SIBLINGS_NEEDED = 4
 _NOT_LOADABLE = frozenset({"F4", "F6_E2M3", "F6_E3M2"})
+_USUAL = frozenset({"F32", "F16", "BF16"})
 _UNUSUAL = frozenset({"F64", "C64"}) | {name for name in DTYPES if name.startswith("F8_")}
 
 
@@ -222,10 +223,13 @@ def check_dtypes(checkpoint: Checkpoint) -> Iterator[Finding]:
     anatomy = checkpoint.anatomy
     if anatomy is None:
         return
-    by_dtype: dict[str, list[str]] = {}
-    for group in anatomy.alike:
-        for role, info in group[0].roles.items():
-            by_dtype.setdefault(info.dtype, []).extend(module.roles[role].name for module in group)
+    stored = {info.dtype for group in anatomy.alike for info in group[0].roles.values()}
+    if len(stored) == 1 and stored <= _USUAL:
+        return
+    by_dtype: dict[str, list[str]] = {name: [] for name in sorted(stored)}
+    for module in anatomy.modules.values():
+        for info in module.roles.values():
+            by_dtype[info.dtype].append(info.name)
     loadable = {name: keys for name, keys in by_dtype.items() if name not in _NOT_LOADABLE}
     for name in by_dtype.keys() & _NOT_LOADABLE:
         yield DTYPE_NOT_LOADABLE.finding(f"{tensors_of(len(by_dtype[name]))} are stored as {name}.", places(by_dtype[name]))

@@ -116,10 +116,12 @@ def check_targets(checkpoint: Checkpoint) -> Iterator[Finding]:
         return
     covers = anatomy.targets.covers
     left_out: dict[str, list[Module]] = {}
-    for path, module in anatomy.modules.items():
-        reason = covers(path)
-        if reason not in _SUPPRESSED:
-            left_out.setdefault(reason, []).append(module)
+    for paths in anatomy.series.values():
+        shared = None if anatomy.targets.by_number else covers(paths[0])
+        for path in paths if shared not in _SUPPRESSED else ():
+            reason = covers(path) if shared is None else shared
+            if reason not in _SUPPRESSED:
+                left_out.setdefault(reason, []).append(anatomy.modules[path])
     total = len(anatomy.modules)
     named = anatomy.layout.targets["modules"]
     unnamed = left_out.pop(reasons.NOT_NAMED, [])
@@ -178,6 +180,8 @@ def _unused_targets(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterator[Fin
 def _used_names(anatomy: Anatomy) -> set[str]:
     """Collect every dotted suffix of every stored module path."""
     paths = list(anatomy.modules)
+    if anatomy.targets is not None and not anatomy.targets.by_number:
+        paths = list(anatomy.series)
     lengths = {name.count(".") + 1 for name in anatomy.targets.names} if anatomy.targets else set()
     base_layer = f".{auxiliary().base_layer_part}"
     if any(base_layer in path for path in paths):

@@ -1,0 +1,1 @@
+"""Reports: findings in, text or JSON out."""
