@@ -12,17 +12,13 @@ from __future__ import annotations
 import re
 from typing import Any, Final, NamedTuple
 
-from adapter_format.errors import AdapterFormatError
+from adapter_format.pattern_budget import MAX_SUBJECT, Budget, PatternTooCostly
 from adapter_format.regex_parser import codes, compiler, parser
 
-__all__ = ["MAX_NODES", "MAX_STEPS", "MAX_SUBJECT", "Automaton", "Budget", "PatternTooCostly"]
+__all__ = ["MAX_NODES", "Automaton"]
 
-MAX_SUBJECT: Final = 1024
-"""Longest text, in characters, that a pattern is matched against."""
 MAX_NODES: Final = 10_000
 """Largest automaton that is built for one pattern."""
-MAX_STEPS: Final = 60_000
-"""Largest number of automaton nodes visited in one match."""
 _MAX_REMEMBERED: Final = 50_000
 _MAX_LOOKS: Final = 32
 _MAX_TESTS: Final = 200
@@ -31,29 +27,6 @@ _LITERAL, _TEST, _SPLIT, _AT, _LOOK, _ACCEPT = range(6)
 _END, _LAST_NEWLINE = "", "\n$"
 _START, _NEWLINE, _ASCII_WORD, _WORD, _OTHER = range(5)
 _TYPE_FLAGS = int(re.ASCII | re.LOCALE | re.UNICODE)
-
-
-class PatternTooCostly(AdapterFormatError, ValueError):
-    """The pattern can't be matched within the bounds, so it is not known whether it matches."""
-
-
-class Budget:
-    """Steps that are left for many matches together, such as all those of one adapter.
-
-    What a match costs depends on the pattern and the text alone, not on what was matched before, so the same
-    adapter always gets the same answer. A step takes about a fifth of a microsecond at worst.
-    """
-
-    __slots__ = ("left",)
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    def spend(self, steps: int) -> None:
-        """Take `steps` off; raises PatternTooCostly when they are not left."""
-        self.left -= steps
-        if self.left < 0:
-            raise PatternTooCostly("matching the pattern takes more steps than are allowed")
 
 
 class _Look(NamedTuple):

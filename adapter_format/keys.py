@@ -73,7 +73,7 @@ def grammar_of(peft_type: str) -> KeyGrammar:
     alternatives = "|".join(map(re.escape, roles))
     sound = re.compile(rf"{re.escape(layout.prefix)}(.+)\.({alternatives})")
     named = tuple(
-        (re.compile(re.escape(role.memory).replace(re.escape("{adapter}"), r"[^.]+") + r"\Z"), role.name)
+        (re.compile(re.escape(role.memory).replace(re.escape("{adapter}"), r"(?!(?:weight|bias)\Z)[^.]+") + r"\Z"), role.name)
         for role in layout.roles.values()
     )
     declared = auxiliary()

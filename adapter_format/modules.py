@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapter_format.conditions import all_hold, is_set
 from adapter_format.layouts import auxiliary
-from adapter_format.patterns import PatternError, PatternTooCostly
 from adapter_format.shapes import Mismatch, Symbols, match_shape
 from adapter_format.targets import Targets, ends_with_name, first_match
 
@@ -79,10 +78,7 @@ def value_for(config: Mapping[str, Any], field: str, pattern_field: str, path: s
     """
     patterns = config.get(pattern_field)
     if isinstance(patterns, dict) and patterns:
-        try:
-            pattern = first_match(patterns, path)
-        except (PatternError, PatternTooCostly):
-            pattern = None
+        pattern = first_match(patterns, path)
         if pattern is not None:
             return patterns[pattern]
     return config.get(field)
@@ -225,6 +221,8 @@ def _match_roles(
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             symbols[symbol] = value
     main = {name: info for name, info in roles.items() if not layout.roles[name].declared_by and name in kind.shapes}
+    if any(not info.dtype for info in roles.values()):
+        return symbols, ()
     empty = next((name for name, info in roles.items() if 0 in info.shape), None)
     if empty is not None:
         return symbols, (ShapeFault(EMPTY, empty),)
@@ -253,17 +251,23 @@ def _match_factors(kind: Kind, main: Roles, rank: int | None, symbols: Symbols) 
     if mismatch.axis is None:
         return ShapeFault(DIMENSIONS, role, mismatch)
     free = dict(start)
-    agrees = _first_mismatch(kind, main, free) is None
-    flipped = {name: info._replace(shape=info.shape[::-1]) for name, info in main.items()}
+    agrees = _first_mismatch(kind, main, free) is None and "r" in free
     known = {**start, **({"r": rank} if rank is not None else {})}
-    transposes = len(main) > 1 and _first_mismatch(kind, flipped, dict(known)) is None
     symbols.clear()
     symbols.update(free if agrees else known)
-    if transposes:
+    if _transposes(kind, main, known) and not (agrees and free["r"] <= min(free.values())):
         return ShapeFault(TRANSPOSED, role)
     if agrees:
         return ShapeFault(RANK, role, mismatch, free.get("r"))
     return ShapeFault(FACTORS, role, mismatch)
+
+
+def _transposes(kind: Kind, main: Roles, known: Symbols) -> bool:
+    """Whether matrices fit with the known rank once each is transposed."""
+    if len(main) < 2 or kind.select.get("target") == "parameter":
+        return False
+    flipped = {name: info._replace(shape=info.shape[::-1]) for name, info in main.items()}
+    return _first_mismatch(kind, flipped, dict(known)) is None
 
 
 def _first_mismatch(kind: Kind, main: Roles, symbols: Symbols) -> tuple[str, Mismatch] | None:

@@ -19,13 +19,13 @@ from _thread import allocate_lock
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from adapter_format.automaton import MAX_STEPS, MAX_SUBJECT, Automaton, Budget, PatternTooCostly
-from adapter_format.backtracking import class_cost, longest_within
 from adapter_format.errors import AdapterFormatError
-from adapter_format.regex_parser import compiler, parser
+from adapter_format.pattern_budget import MAX_STEPS, MAX_SUBJECT, Budget, PatternTooCostly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from adapter_format.automaton import Automaton
 
 __all__ = [
     "MAX_PATTERN",
@@ -50,8 +50,8 @@ _STEPS_OF_RE_PER_STEP: Final = 20
 _MAX_CLASS_COST: Final = 32_000
 _MAX_REGEX_KEYS: Final = 2000
 
-_dotted = re.compile(r"[^\\^$*+?{}\[\]|()]*").fullmatch
-_may_warn = re.compile(r"\[\^?\[|--|&&|~~|\|\||\(\?[a-zA-Z(]").search
+_SPECIAL: Final = frozenset(r"\^$*+?{}[]|()")  # and the dot
+_WARNED_ABOUT: Final = r"\[\^?\[|--|&&|~~|\|\||\(\?[a-zA-Z(]"
 _quiet = allocate_lock()
 
 
@@ -75,6 +75,8 @@ class Pattern:
         self._tree = tree
         self._regex = regex
         self._automaton: Automaton | PatternTooCostly | None = None
+        from adapter_format.backtracking import longest_within
+
         self._longest_for_re, steps = longest_within(tree, _RE_STEPS, MAX_SUBJECT)
         self._cost = 1 + steps // _STEPS_OF_RE_PER_STEP
 
@@ -116,6 +118,8 @@ class Pattern:
     def _linear(self) -> Automaton:
         automaton = self._automaton
         if automaton is None:
+            from adapter_format.automaton import Automaton
+
             try:
                 automaton = Automaton(self._tree)
             except PatternTooCostly as error:
@@ -246,7 +250,7 @@ class PatternKeys:
 
 def _is_dotted(pattern: str) -> bool:
     """Whether the dot is the only character of `pattern` that means something to `re`."""
-    return len(pattern) <= MAX_PATTERN and _dotted(pattern) is not None
+    return len(pattern) <= MAX_PATTERN and _SPECIAL.isdisjoint(pattern)
 
 
 def _same(pattern: str, text: str) -> bool:
@@ -326,7 +330,7 @@ def _compile_within(text: str, shift: int, shown: str) -> Pattern:
 def _outcome(text: str) -> Pattern | _Refusal:
     # A refusal is remembered too, or a costly pattern would be tried again for every path.
     try:
-        if _may_warn(text) is None:
+        if re.search(_WARNED_ABOUT, text) is None:
             return _compiled(text)
         with _quiet, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -342,6 +346,9 @@ def _outcome(text: str) -> Pattern | _Refusal:
 
 
 def _compiled(text: str) -> Pattern:
+    from adapter_format.backtracking import class_cost
+    from adapter_format.regex_parser import compiler, parser
+
     tree = parser.parse(text, 0)
     if class_cost(tree) > _MAX_CLASS_COST:
         raise PatternTooCostly("too many large classes of characters")

@@ -79,7 +79,7 @@ def module_bytes(module: Module) -> int:
         symbols["r"] = module.rank
     for name, shape in module.kind.shapes.items():
         info = module.roles.get(name)
-        if info is None:
+        if info is None or not info.dtype:
             continue
         if any(dimension.left == "any" for dimension in shape):
             total += info.nbytes

@@ -191,11 +191,12 @@ def _in_layers(config: Mapping[str, Any], field: Mapping[str, str], path: str) -
 def first_match(patterns: Mapping[str, Any], path: str) -> str | None:
     """Return the key of a rank or alpha pattern that decides for a path: the first that matches, in order.
 
-    Raises:
-        PatternError: a pattern is not a regex.
-        PatternTooCostly: a pattern can't be matched in bounded time.
+    Patterns that are no regex, or that can't be matched in bounded time, count as not matching.
     """
     for pattern in patterns:
-        if pattern_key_matches(pattern, path):
-            return pattern
+        try:
+            if pattern_key_matches(pattern, path):
+                return pattern
+        except (PatternError, PatternTooCostly):
+            continue
     return path if path in patterns else None

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from adapter_format.config import CONFIG_NAME, LEGACY_WEIGHTS_NAME, WEIGHTS_NAME
 from adapter_format.dtypes import BITS
-from adapter_format.errors import UsageError
 from adapter_format.findings import SEVERITIES, Finding, Location, Report, Summary, Unchecked
 from adapter_format.limits import DEFAULT_LIMITS, Limits
 from adapter_format.reading import adapter_directory, checkpoint_in_memory, is_adapter, read_checkpoint
 from adapter_format.rules.registry import DATA_CHECK, HEADER_CHECKS
-from adapter_format.storage.safetensors_header import LENGTH_BYTES
+from adapter_format.storage.safetensors_header import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -207,6 +206,7 @@ def _summarise(checkpoint: Checkpoint) -> Summary:
     weights: dict[str, int] = {}
     for _, dtype, _, start, end in header.tensors.values():
         weights[dtype] = weights.get(dtype, 0) + end - start
+    weights.pop(UNKNOWN, None)
     parameters = sum(nbytes * 8 // BITS[dtype] for dtype, nbytes in weights.items())
     ranks: tuple[int, ...] = ()
     expected = None
@@ -235,6 +235,3 @@ def fingerprint(checkpoint: Checkpoint) -> str | None:
     if header is not None:
         digest.update(header.digest)
     return f"sha256:{digest.hexdigest()}"
-
-
-__all__ = ["LENGTH_BYTES", "UsageError", "find_adapters", "fingerprint", "judge", "validate", "validate_many"]

@@ -98,8 +98,9 @@ regexes = st.recursive(
         inner.map(lambda item: f"(?a:{item})"),
     ),
     max_leaves=8,
-)
-texts = st.text(alphabet="abAB_.1 \né", max_size=8)
+).filter(lambda regex: len(re.findall(r"\)[*+?{]", regex)) <= 3)  # with more, `re` itself may hang
+texts = st.text(alphabet="abAB_.1 \né", max_size=6)
+short_paths = st.lists(st.sampled_from(["a", "b", "ab", "1", ""]), max_size=3).map(".".join)
 paths = st.lists(st.sampled_from(["a", "b", "ab", "1", "12", "layers", "h", "", "x\n", "٣"]), max_size=6).map(
     ".".join
 )
@@ -159,7 +160,7 @@ def test_the_automaton_agrees_with_re(regex: str, text: str) -> None:
 
 
 @settings(max_examples=250, deadline=None)
-@given(st.one_of(regexes, dotted, st.text(alphabet="ab|.()\\1", max_size=6)), st.one_of(texts, paths))
+@given(st.one_of(regexes, dotted, st.text(alphabet="ab|.()\\1", max_size=6)), st.one_of(texts, short_paths))
 @example("a)(b", "ab")
 @example("a|b", "x.b")
 @example("a", "x\n.a")
@@ -175,7 +176,7 @@ def test_a_pattern_key_matches_as_in_peft(key: str, path: str) -> None:
 
 
 @settings(max_examples=250, deadline=None)
-@given(st.one_of(regexes, dotted), st.one_of(texts, paths))
+@given(st.one_of(regexes, dotted), st.one_of(texts, short_paths))
 @example("a", "a\n")
 @example("a", "b.a\n.c")
 @example("a|b", "axx")

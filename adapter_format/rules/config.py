@@ -14,6 +14,7 @@ from adapter_format.rules.edits import (
     MakeFolder,
     RemoveFile,
     ReplaceConfigText,
+    ReshapeTensors,
     SetConfig,
     WriteFile,
     mutation,
@@ -132,7 +133,7 @@ OLD_FIELD = Rule(
 )  # fmt: skip
 RANK_NOT_POSITIVE = Rule(
     "AF215", "rank-not-positive", "error", "CFG-7", "The rank is not a positive integer",
-    "PEFT refuses it.", "Set `r` to the number of rows of the `lora_A` tensors.", "raises",
+    "PEFT refuses a layer of no rank.", "Set `r` to the number of rows of the `lora_A` tensors.", "raises",
     (mutation("plain", SetConfig("/r", 0)), mutation("plain", SetConfig("/r", -4), name="negative")),
     quotes=("`r` should be a positive integer value but the value passed is 0",),
 )  # fmt: skip
@@ -149,7 +150,7 @@ CONFLICTING_FIELDS = Rule(
     "AF217", "conflicting-fields", "error", "CFG-6", "Two fields exclude each other",
     "PEFT refuses the combination, or ignores one of the two.",
     "Keep the one that the adapter was trained with.", "raises",
-    (mutation("dora", SetConfig("/lora_bias", True)),), pains=("P14",),
+    (mutation("experts", SetConfig("/fan_in_fan_out", True)),), pains=("P14",),
 )  # fmt: skip
 COMPANION_FIELD_MISSING = Rule(
     "AF218", "companion-field-missing", "error", "CFG-6", "A field needs another one that is absent",
@@ -213,7 +214,8 @@ MERGED_LINEAR = Rule(
     "AF226", "merged-linear", "error", "CFG-13", "The layout of PEFT 0.1 and 0.2 (`enable_lora`)",
     "Those releases stored one LoRA for a fused query/key/value layer with other shapes; no later release reads it.",
     "Load it with PEFT 0.2 and split the factors, or train again.", "raises",
-    (mutation("merged-linear", SetConfig("/enable_lora", [True, False, True])),),
+    (mutation("plain", SetConfig("/enable_lora", [True, False, True]), ReshapeTensors(r"lora_A\.weight", (8, 8)),
+              ReshapeTensors(r"lora_B\.weight", (16, 4, 1))),),
     quotes=("copying a param with shape torch.Size([32, 768]) from checkpoint, the shape in current model is torch.Size([16, 768])",
             "unexpected keyword argument 'enable_lora'"), pains=("P28",),
 )  # fmt: skip

@@ -8,7 +8,6 @@ from adapter_format.config import LEGACY_WEIGHTS_NAME, WEIGHTS_NAME
 from adapter_format.findings import Finding, Location
 from adapter_format.rules.edits import (
     AppendWeights,
-    CopyFile,
     InsertBytes,
     MakeFolder,
     PatchWeights,
@@ -18,6 +17,7 @@ from adapter_format.rules.edits import (
     StoreFirst,
     TruncateWeights,
     WriteFile,
+    WriteLegacy,
     mutation,
 )
 from adapter_format.rules.rule import Rule
@@ -178,7 +178,7 @@ TENSOR_MISALIGNED = Rule(
 DATA_START_MISALIGNED = Rule(
     "AF122", "data-start-misaligned", "warning", "CON-9", "The header is not padded to a multiple of 8 bytes",
     "The data section, and with it every tensor, starts at an odd address; readers that map the file must copy.",
-    _REWRITE, "silent-ok", (mutation("plain", ReplaceHeaderText('"format":"pt"', '"format":"ptx"', pad=False)),),
+    _REWRITE, "silent-ok", (mutation("plain", ReplaceHeaderText('"format":"pt"', '"format":"ptxyz"', pad=False)),),
 )  # fmt: skip
 METADATA_INVALID = Rule(
     "AF123", "metadata-invalid", "error", "CON-10", "`__metadata__` is not an object of strings",
@@ -220,18 +220,19 @@ WEIGHTS_RENAMED = Rule(
 BOTH_CONTAINERS = Rule(
     "AF133", "both-containers", "info", "DIR-4", "Both `adapter_model.safetensors` and `adapter_model.bin` are present",
     "PEFT reads the safetensors file and ignores the other; a reader that prefers `.bin` may load other weights.",
-    "Remove `adapter_model.bin`.", "silent-ok", (mutation("legacy", CopyFile(LEGACY_WEIGHTS_NAME, LEGACY_WEIGHTS_NAME)),),
-    pains=("P18",),
+    "Remove `adapter_model.bin`.", "silent-ok", (mutation("plain", WriteLegacy()),), pains=("P18",),
 )  # fmt: skip
 CONTAINERS_DISAGREE = Rule(
     "AF134", "containers-disagree", "warning", "DIR-4", "The two containers hold different tensors",
     "Which adapter a reader loads depends on the container that it prefers.",
-    "Keep the container that holds the adapter you mean and remove the other.", "silent-ok", (), pains=("P18",),
+    "Keep the container that holds the adapter you mean and remove the other.", "silent-ok",
+    (mutation("plain", WriteLegacy(r"layers\.3\.")),), pains=("P18",),
 )  # fmt: skip
 LEGACY_CONTAINER = Rule(
     "AF135", "legacy-container", "warning", "DIR-4", "The weights are a Python pickle (`adapter_model.bin`)",
     "Unpickling can run code; several readers refuse or do not find `.bin` adapters.",
-    "Convert the file to `adapter_model.safetensors` where it came from.", "silent-ok", (), pains=("P18",),
+    "Convert the file to `adapter_model.safetensors` where it came from.", "silent-ok",
+    (mutation("plain", WriteLegacy(), RemoveFile(WEIGHTS_NAME)),), pains=("P18",),
 )  # fmt: skip
 WEIGHTS_UNREADABLE = Rule(
     "AF136", "weights-unreadable", "error", "DIR-5", "The weights file can't be opened",
@@ -254,7 +255,7 @@ def check_container(checkpoint: Checkpoint) -> Iterator[Finding]:
         grouped.setdefault(defect.kind, []).append((defect.message, place))
     for kind, found in grouped.items():
         message, place = found[0]
-        named = f"Tensor {place.tensor!r}: {message[:1].lower()}{message[1:]}" if place.tensor is not None else message
+        named = f"Tensor {place.tensor!r}: {message}" if place.tensor is not None else message
         more = f" {len(found)} places in all." if len(found) > 1 else ""
         yield _BY_SLUG[kind].finding(named + more, [where for _, where in found])
 

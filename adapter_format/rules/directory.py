@@ -200,6 +200,7 @@ def check_sub_adapters(checkpoint: Checkpoint) -> Iterator[Finding]:
             f"A sub-adapter is called {numbered[0]!r}, which is also a part of numbered module paths: PEFT loses keys "
             f"with `.{numbered[0]}.` of the other adapters when it saves them together."
         )
+        others = [name for name in others if name not in numbered]
         yield ADAPTER_NAME_COLLISION.finding(text, [Location(name) for name in numbered])
     if others:
         text = f"{len(others)} sub-folders hold adapters: {', '.join(map(repr, others[:6]))}."

@@ -10,7 +10,7 @@ from adapter_format.rules import edits
 if TYPE_CHECKING:
     from adapter_format.rules.edits import Edit, Mutation
 
-_LONGEST = 120
+_LONGEST = 160
 
 
 def describe_all(mutation: Mutation) -> str:
@@ -25,7 +25,9 @@ def describe(edit: Edit) -> str:
     """
     if isinstance(edit, (edits.SetConfig, edits.DropConfig, edits.ReplaceConfigText)):
         return _in_config(edit)
-    if isinstance(edit, (edits.ReplaceHeaderText, edits.PatchWeights, edits.TruncateWeights, edits.AppendWeights)):
+    if isinstance(
+        edit, (edits.ReplaceHeaderText, edits.PatchWeights, edits.TruncateWeights, edits.AppendWeights)
+    ):
         return _in_container(edit)
     if isinstance(
         edit,
@@ -90,6 +92,8 @@ def _in_container(
     edit: edits.ReplaceHeaderText | edits.PatchWeights | edits.TruncateWeights | edits.AppendWeights,
 ) -> str:
     match edit:
+        case edits.ReplaceHeaderText(old, ""):
+            return f"in the header, remove {_text(old)}"
         case edits.ReplaceHeaderText(old, new, pad):
             unpadded = "" if pad else ", without padding the header again"
             return f"in the header, replace {_text(old)} by {_text(new)}{unpadded}"
@@ -134,13 +138,19 @@ def _in_directory(
 
 
 def _text(value: str | bytes) -> str:
-    """Quote a text or bytes of a file; escapes keep it on one printable line."""
-    shown = ascii(value[:_LONGEST])
-    return _code(f"{shown}... ({len(value):,} in all)" if len(value) > _LONGEST else shown)
+    """Set a text or bytes of a file as code; escapes keep it on one printable line."""
+    text = value if isinstance(value, str) else value.decode("latin-1")
+    return _code("".join(_ESCAPES.get(character, character) for character in text))
+
+
+_ESCAPES = {
+    chr(code): {10: r"\n", 13: r"\r", 9: r"\t"}.get(code, rf"\x{code:02x}")
+    for code in (*range(32), *range(127, 256))
+}
 
 
 def _code(text: str) -> str:
     """Set a text as Markdown code, shortened and without anything that ends it early."""
-    short = text if len(text) <= _LONGEST + 40 else f"{text[:_LONGEST]}... ({len(text):,} characters)"
+    short = text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]}... ({len(text):,} characters)"
     fence = "``" if "`" in short else "`"
     return f"{fence}{short}{fence}"

@@ -167,6 +167,12 @@ class MakeFolder(NamedTuple):
     name: str
 
 
+class WriteLegacy(NamedTuple):
+    """Also store the tensors in `adapter_model.bin`, without those that match `dropped`."""
+
+    dropped: str = ""
+
+
 class DenyReading(NamedTuple):
     """Take all permissions from a file."""
 
@@ -197,6 +203,7 @@ Edit = (
     | CopyFile
     | LinkFile
     | MakeFolder
+    | WriteLegacy
     | DenyReading
 )
 

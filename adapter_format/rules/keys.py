@@ -32,10 +32,10 @@ KEY_PREFIX_MISSING = Rule(
     "AF301", "key-prefix-missing", "error", "KEY-1", "Keys without the prefix `base_model.model.`",
     "PEFT finds none of the tensors, keeps its initial values and answers as the base model does, with one warning.",
     "Put `base_model.model.` in front of each key; the tensor bytes stay as they are.", "warns",
-    (mutation("plain", RenameTensors(r"^base_model\.model\.", "")),
-     mutation("plain", RenameTensors(r"^base_model\.model\.", "base_model."), name="half")),
+    (mutation("plain", RenameTensors(r"^base_model\.model\.", "")),),
     quotes=(MISSING_KEYS,), pains=("P01",),
-    note="Transformers' own loader reads such a file; PEFT and the servers that follow it do not.", fixable=True,
+    note="Transformers' own loader reads such a file; PEFT and the servers that follow it do not. One part too few or too "
+    "many behind the prefix can't be told without the base model.", fixable=True,
 )  # fmt: skip
 KEY_PREFIX_DOUBLED = Rule(
     "AF302", "key-prefix-doubled", "error", "KEY-1", "The prefix stands twice in the keys",

@@ -21,6 +21,7 @@ from adapter_format.rules.edits import (
 from adapter_format.rules.keys import places, tensors_of
 from adapter_format.rules.rule import Rule
 from adapter_format.shapes import format_shape
+from adapter_format.storage.safetensors_header import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -201,7 +202,7 @@ def check_siblings(checkpoint: Checkpoint) -> Iterator[Finding]:
             continue
         for path in paths:
             module = anatomy.modules[path]
-            if module.faults:
+            if module.faults or not _is_complete(module, anatomy):
                 continue
             signature = tuple((name, size) for name, size in sorted(module.symbols.items()) if name != "r")
             signatures.setdefault(signature, []).append(path)
@@ -212,6 +213,13 @@ def check_siblings(checkpoint: Checkpoint) -> Iterator[Finding]:
             stored = _shapes(anatomy.modules[odd[0]])
             text = f"`{odd[0]}` is stored as {stored}, its {len(usual)} siblings `{template}` as {_shapes(anatomy.modules[usual[0]])}."
             yield SIBLING_SHAPE.finding(text, places(info.name for info in anatomy.modules[odd[0]].roles.values()))
+
+
+def _is_complete(module: Module, anatomy: Anatomy) -> bool:
+    """Whether every factor is there and readable."""
+    return all(info.dtype for info in module.roles.values()) and all(
+        role in module.roles for role in module.kind.shapes if not anatomy.layout.roles[role].declared_by
+    )
 
 
 def _shapes(module: Module) -> str:
@@ -230,6 +238,7 @@ def check_dtypes(checkpoint: Checkpoint) -> Iterator[Finding]:
     for module in anatomy.modules.values():
         for info in module.roles.values():
             by_dtype[info.dtype].append(info.name)
+    by_dtype.pop(UNKNOWN, None)
     loadable = {name: keys for name, keys in by_dtype.items() if name not in _NOT_LOADABLE}
     for name in by_dtype.keys() & _NOT_LOADABLE:
         yield DTYPE_NOT_LOADABLE.finding(f"{tensors_of(len(by_dtype[name]))} are stored as {name}.", places(by_dtype[name]))

@@ -31,7 +31,7 @@ MODULE_NOT_TARGETED = Rule(
     "PEFT adapts what the config targets and drops all other tensors without a word: that part of the training is lost.",
     "Add the modules to `target_modules`.", "silent-wrong",
     (mutation("plain", SetConfig("/target_modules", ["v_proj"])),
-     mutation("plain", SetConfig("/exclude_modules", ["q_proj"]), name="excluded"),
+     mutation("plain", SetConfig("/exclude_modules", r".*\.q_proj"), name="excluded"),
      mutation("plain", SetConfig("/target_modules", r".*\.v_proj"), name="regex")),
     pains=("P15", "P27"),
 )  # fmt: skip

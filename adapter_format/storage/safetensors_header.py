@@ -29,12 +29,15 @@ LIBRARY_HEADER_LIMIT = 100_000_000
 _LARGEST_SIZE = 2**63 - 1
 _METADATA = "__metadata__"
 
+UNKNOWN = ""
+"""Element type of a tensor whose entry is so damaged that only its name is known."""
+
 
 class Header(NamedTuple):
     """What a header says, as far as it could be read.
 
     Attributes:
-        tensors: key to tensor, in the order of the header; damaged entries are left out.
+        tensors: key to tensor, in the order of the header; damaged entries have the dtype `UNKNOWN`.
         metadata: the string map under `__metadata__`, or None.
         data_start: absolute offset of the data section in bytes.
         file_size: size of the file in bytes.
@@ -90,7 +93,8 @@ def parse_header(data: bytes, file_size: int, limits: Limits = DEFAULT_LIMITS) -
         defects.append(Defect("header-not-object", f"The header is a JSON {found}, expected an object.", offset=8))
         return Header({}, None, data_start, file_size, tuple(defects), readable=False)
     tensors, metadata, entry_defects = _read_entries(document.value, limits)
-    defects += entry_defects
+    unreadable = tuple(fault.pointer for fault in document.defects if fault.kind != "duplicate-key")
+    defects += [defect for defect in entry_defects if not (defect.pointer or "").startswith(unreadable or ("!",))]
     layout_defects = _layout_defects(tensors, data_start, file_size) if not entry_defects else []
     defects += layout_defects
     digest = hashlib.sha256(text).digest()
@@ -269,10 +273,8 @@ def _read_entries(
             if len(entry) != 3 or type(shape) is not list or bits > _LARGEST_SIZE or (bits == 0 and _overflows(shape)):
                 raise ValueError
         except (KeyError, TypeError, ValueError):
-            info, faults = _diagnose_entry(name, entry)
+            tensors[name], faults = _diagnose_entry(name, entry)
             defects += faults
-            if info is not None:
-                tensors[name] = info
             continue
         tensors[name] = TensorInfo(name, dtype, tuple(shape), start, end)
     if len(tensors) > limits.tensors:
@@ -308,12 +310,12 @@ def _read_metadata(entry: object) -> tuple[Mapping[str, str] | None, list[Defect
     return (None if faults else entry), faults
 
 
-def _diagnose_entry(name: str, entry: object) -> tuple[TensorInfo | None, list[Defect]]:
-    """Say what is wrong with one entry; return the tensor too if it is usable all the same."""
+def _diagnose_entry(name: str, entry: object) -> tuple[TensorInfo, list[Defect]]:
+    """Say what is wrong with one entry; the tensor returned is of `UNKNOWN` type if nothing is sure but its name."""
 
-    def fault(kind: str, message: str, field: str = "") -> tuple[None, list[Defect]]:
+    def fault(kind: str, message: str, field: str = "") -> tuple[TensorInfo, list[Defect]]:
         pointer = f"/{_escape(name)}{'/' if field else ''}{field}"
-        return None, [Defect(kind, message, tensor=name, pointer=pointer)]
+        return TensorInfo(name, UNKNOWN, (), 0, 0), [Defect(kind, message, tensor=name, pointer=pointer)]
 
     if not isinstance(entry, dict):
         return fault("tensor-entry-malformed", f"The entry is {_json_type(entry)}, expected an object.")

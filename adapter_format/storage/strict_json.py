@@ -13,16 +13,17 @@ import json
 import re
 from itertools import chain
 from math import inf, isinf
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from adapter_format.storage.json_scanner import BrokenError, Fault, Faults, scan, skip_blank
+if TYPE_CHECKING:
+    from adapter_format.storage.json_scanner import Fault
 
 __all__ = ["JsonDefect", "JsonDocument", "Place", "locate", "read_json"]
 
 _BOM: Final = b"\xef\xbb\xbf"
 _MOST_DIGITS: Final = 640  # what Python converts under every setting of its own limit
 
-_half_escape = re.compile(r"\\u[dD][89a-fA-F]").search
+_HALF_ESCAPE: Final = r"\\u[dD][89a-fA-F]"
 
 
 class JsonDefect(NamedTuple):
@@ -129,7 +130,7 @@ def _read_usual(text: str, data: bytes, max_depth: int, max_digits: int) -> tupl
         if len(dict(pairs)) < len(pairs):
             unusual.append("")
 
-    if _has_long_digits(data, max_digits) or ("\\" in text and _half_escape(text)):
+    if _has_long_digits(data, max_digits) or ("\\" in text and re.search(_HALF_ESCAPE, text)):
         return False, None
     try:
         value = json.loads(text, parse_float=finite, parse_constant=unusual.append)
@@ -174,6 +175,8 @@ def _has_long_digits(data: bytes, max_digits: int) -> bool:
 def _read_unusual(
     text: str, bom: bool, max_depth: int, max_digits: int, max_defects: int, negative_zero: bool
 ) -> JsonDocument:
+    from adapter_format.storage.json_scanner import BrokenError, Faults, scan
+
     faults = Faults(max_defects)
     if bom:
         faults.add("bom", "the document begins with a byte order mark, which JSON does not allow", -1, [])
@@ -265,6 +268,8 @@ def locate(data: bytes, pointer: str) -> Place | None:
 
 def _span(text: str, parts: list[str]) -> tuple[int | None, int, int] | None:
     """Start of key, start and end of value at the end of `parts`; raises ValueError, RecursionError."""
+    from adapter_format.storage.json_scanner import skip_blank
+
     # Numbers stay text: nothing is to be gained from converting them, and long ones would take long.
     read = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
     start = skip_blank(text, 0)

@@ -1,0 +1,1 @@
+"""What other projects can test with: valid examples, their mutations, and Hypothesis strategies."""
