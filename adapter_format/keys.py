@@ -78,9 +78,9 @@ def grammar_of(peft_type: str) -> KeyGrammar:
     )
     declared = auxiliary()
     inside = tuple(f".{part}." for part in declared.wrapper_parts)
-    outside = tuple(f"{layout.prefix}{part}." for part in declared.outer_wrapper_parts)
+    outside = tuple(f"\n.{part}." for part in declared.outer_wrapper_parts)
     all_sound = re.compile(rf"(?m)^{sound.pattern}$")
-    return KeyGrammar(layout.prefix, sound, all_sound, roles, named, inside + outside)
+    return KeyGrammar(layout.prefix, sound, all_sound, roles, named, (*inside, *outside, f".{layout.prefix}"))
 
 
 def split_keys(grammar: KeyGrammar, keys: Collection[str]) -> list[tuple[str, str]] | None:

@@ -1,0 +1,113 @@
+"""`adapter-format validate`."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from adapter_format.cli.destination import open_output
+from adapter_format.cli.status import FINDINGS, FINE, NOTHING_FOUND, say
+from adapter_format.errors import UsageError
+from adapter_format.reading import adapter_directory, shorten
+from adapter_format.report.progress import Bar, progress_bar
+from adapter_format.report.terminal import is_terminal
+from adapter_format.report.text import NOTHING_YET, Totals, adapter_lines, add, closing_lines
+from adapter_format.selection import Judged, apply_selection, read_selection
+from adapter_format.validator import find_adapters, validate, validate_many
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Iterator
+    from concurrent.futures import Executor
+    from typing import TextIO
+
+    from adapter_format.findings import Report
+
+_MOST_JOBS = 256
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.add_argument("paths", metavar="PATH", nargs="+", help="an adapter, a tree to search, or a weights file")
+    parser.add_argument("--format", choices=("text", "json", "jsonl"), default="text", help="default: text")
+    parser.add_argument("--output", metavar="FILE", help="write the report to FILE, complete or not at all")
+    parser.add_argument("--data", action="store_true", help="read the values of the tensors as well")
+    rules = "ids, slugs or prefixes such as AF3, parted by commas"
+    parser.add_argument("--select", metavar="IDS", action="append", default=[], help=f"only these rules: {rules}")
+    parser.add_argument("--ignore", metavar="IDS", action="append", default=[], help="all but these rules")
+    parser.add_argument(
+        "--severity", metavar="ID=LEVEL", action="append", default=[], help="take a rule as error, warning or info"
+    )
+    parser.add_argument("--strict", action="store_true", help="warnings fail too")
+    parser.add_argument("--jobs", metavar="N", type=int, default=1, help="judge with N processes (default: 1)")
+    parser.add_argument("--exit-zero", action="store_true", help="exit with 0 in spite of findings")
+    parser.add_argument("--no-fold", dest="fold", action="store_false", help="list every place of a finding")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Judge every adapter found, write the report and return the exit status."""
+    selection = read_selection(arguments.select, arguments.ignore, arguments.severity)
+    if not 1 <= arguments.jobs <= _MOST_JOBS:
+        raise UsageError(f"--jobs takes a number from 1 to {_MOST_JOBS}, found {arguments.jobs}.")
+    for path in arguments.paths:
+        adapter_directory(path)
+    with open_output(arguments.output) as stream, progress_bar() as bar:
+        reports = _judge(arguments, bar)
+        judged = (apply_selection(selection, report) for report in reports)
+        totals = _write(arguments, judged, stream, bar)
+    if not totals.adapters:
+        say(f"No adapter was found under {', '.join(map(shorten, arguments.paths[:3]))}.")
+        return NOTHING_FOUND
+    failing = totals.failed or (arguments.strict and totals.findings["warning"])
+    return FINDINGS if failing and not arguments.exit_zero else FINE
+
+
+def _judge(arguments: argparse.Namespace, bar: Bar) -> Iterator[Report]:
+    found = chain.from_iterable(find_adapters(path) for path in arguments.paths)
+    if arguments.jobs == 1:
+        for path in found:
+            yield validate(path, data=arguments.data, progress=lambda done, total: bar.update(done, total, of_bytes=True))
+        return
+    with _processes(arguments.jobs) as executor:
+        yield from validate_many(found, data=arguments.data, executor=executor)
+
+
+@contextmanager
+def _processes(jobs: int) -> Iterator[Executor]:
+    """Yield a pool of processes that die of Ctrl-C without a word; this process says one for all."""
+    import signal
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+
+    executor = ProcessPoolExecutor(jobs, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_DFL))
+    try:
+        yield executor
+    except BrokenProcessPool as error:
+        raise UsageError("A process that judged an adapter was ended from outside; try fewer --jobs.") from error
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _write(arguments: argparse.Namespace, judged: Iterable[Judged], stream: TextIO, bar: Bar) -> Totals:
+    totals = NOTHING_YET
+
+    def counted() -> Iterator[Judged]:
+        nonlocal totals
+        for item in judged:
+            totals = add(totals, item)
+            yield item
+            bar.update(totals.adapters, None)
+
+    if arguments.format == "text":
+        _write_text(counted(), stream, bar, fold=arguments.fold)
+        return totals
+    from adapter_format.report.json import render_json, render_jsonl
+
+    render = render_json if arguments.format == "json" else render_jsonl
+    for text in render(counted(), fold=arguments.fold):
+        _make_room(stream, bar)
+        stream.write(text)
+        if arguments.format == "jsonl":
+            stream.flush()
+    return totals
