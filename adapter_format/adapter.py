@@ -9,10 +9,12 @@ from adapter_format.config import CONFIG_NAME, LEGACY_WEIGHTS_NAME, WEIGHTS_NAME
 from adapter_format.errors import UnreadableAdapterError
 from adapter_format.limits import DEFAULT_LIMITS, Limits
 from adapter_format.reading import adapter_directory
-from adapter_format.storage.directory import read_file
+from adapter_format.storage.regular_file import OpenFile, opened, read_at
 
 if TYPE_CHECKING:
     from adapter_format.storage.safetensors_data import TensorMapping
+
+_ATTEMPTS = 8
 
 
 class Adapter(NamedTuple):
@@ -31,7 +33,8 @@ def load(path: str | os.PathLike[str], *, mapped: bool = True, limits: Limits = 
     """Read an adapter.
 
     The arrays are read-only views of the mapped file; the map lives as long as any of them. A file that is truncated
-    while mapped ends the process (SIGBUS): pass `mapped=False` for files that others may change.
+    while mapped ends the process (SIGBUS): pass `mapped=False` for files that others may change. Config and weights
+    are always of the same save, even while another process saves with `save`.
 
     Args:
         path: the adapter's directory, or one of its two files.
@@ -42,13 +45,39 @@ def load(path: str | os.PathLike[str], *, mapped: bool = True, limits: Limits = 
         UsageError: the path does not exist.
         UnreadableAdapterError: config or weights are missing, or so damaged that values would be wrong.
     """
+    directory = adapter_directory(path)
+    config_path = os.path.join(directory, CONFIG_NAME)
+    for _ in range(_ATTEMPTS):
+        with opened(config_path) as config_file:
+            config = _read_config(config_file, limits)
+            tensors = _open_weights(directory, mapped, limits)
+            # A save puts another config in place after the weights: while it is still the one read, both belong together.
+            if _is_in_place(config_file, config_path):
+                return Adapter(config, tensors)
+            tensors.close()
+    raise UnreadableAdapterError(f"{directory!r} is saved again and again while it is read; try once more.")
+
+
+def _read_config(file: OpenFile, limits: Limits) -> AdapterConfig:
+    data = read_at(file, limits.config_bytes + 1, 0)
+    if len(data) > limits.config_bytes:
+        raise UnreadableAdapterError(f"`{CONFIG_NAME}` is longer than the limit of {limits.config_bytes:,} bytes.")
+    return AdapterConfig.from_json(data)
+
+
+def _open_weights(directory: str, mapped: bool, limits: Limits) -> TensorMapping:
     from adapter_format.storage.safetensors_data import open_tensors
 
-    directory = adapter_directory(path)
-    config = AdapterConfig.from_json(read_file(os.path.join(directory, CONFIG_NAME), limits.config_bytes))
     weights = os.path.join(directory, WEIGHTS_NAME)
     if not os.path.lexists(weights) and os.path.lexists(os.path.join(directory, LEGACY_WEIGHTS_NAME)):
         raise UnreadableAdapterError(
             f"The only weights are `{LEGACY_WEIGHTS_NAME}`, a pickle; convert them to `{WEIGHTS_NAME}` first."
         )
-    return Adapter(config, open_tensors(weights, limits, mapped=mapped))
+    return open_tensors(weights, limits, mapped=mapped)
+
+
+def _is_in_place(file: OpenFile, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False

@@ -67,6 +67,7 @@ class Automaton:
         "_entry",
         "_has_positions",
         "_looks",
+        "_looks_of_items",
         "_nodes",
         "_remembered",
         "_states",
@@ -78,13 +79,16 @@ class Automaton:
         self._nodes: list[tuple[int, Any, Any]] = []
         self._looks: list[_Look] = []
         self._tests: dict[tuple[Any, str, int], Any] = {}
+        # A repeated part is built many times from the same tree, which outlives the building.
         self._tests_of_items: dict[tuple[Any, int, int], Any] = {}
+        self._looks_of_items: dict[tuple[Any, int, int], int] = {}
         self._states: dict[tuple[tuple[int, ...], int], _State] = {}
         self._remembered = 0
         self._has_positions = False
         self._empty_inside = False
         self._entry = self._sequence(tree, int(tree.state.flags), self._add(_ACCEPT, None, None))
         self._tests_of_items.clear()
+        self._looks_of_items.clear()
 
     def fullmatch(self, text: str, budget: Budget) -> bool:
         """Whether the whole of `text` matches, as `re.fullmatch` says; raises PatternTooCostly."""
@@ -125,13 +129,7 @@ class Automaton:
             least, most, inner = value
             return self._repeat(least, most, inner, flags, successor)
         if op in (codes.ASSERT, codes.ASSERT_NOT):
-            direction, inner = value
-            if len(self._looks) == _MAX_LOOKS:
-                raise PatternTooCostly(f"the pattern looks ahead or behind in more than {_MAX_LOOKS} places")
-            entry = self._sequence(inner, flags, self._add(_ACCEPT, None, None))
-            width = int(inner.getwidth()[0]) if direction < 0 else -1
-            self._looks.append(_Look(entry, width, op is codes.ASSERT))
-            return self._add(_LOOK, len(self._looks) - 1, successor)
+            return self._add(_LOOK, self._assertion(op, value, flags), successor)
         if op is codes.FAILURE:
             return self._add(_SPLIT, None, ())
         raise PatternTooCostly(f"the pattern has a construct that can't be matched in bounded time ({op})")
@@ -156,9 +154,22 @@ class Automaton:
             entry = once
         return entry
 
+    def _assertion(self, op: Any, value: Any, flags: int) -> int:
+        """The number of a look-ahead or look-behind; the copies of a repeated one share it."""
+        same = (op, id(value), flags)
+        number = self._looks_of_items.get(same)
+        if number is None:
+            direction, inner = value
+            entry = self._sequence(inner, flags, self._add(_ACCEPT, None, None))
+            number = self._looks_of_items[same] = len(self._looks)
+            if number == _MAX_LOOKS:
+                raise PatternTooCostly(f"the pattern looks ahead or behind in more than {_MAX_LOOKS} places")
+            width = int(inner.getwidth()[0]) if direction < 0 else -1
+            self._looks.append(_Look(entry, width, op is codes.ASSERT))
+        return number
+
     def _test(self, op: Any, value: Any, flags: int) -> Any:
         """A function that says whether one character fits: `re` itself, compiled for this one item."""
-        # A repeated part is built many times from the same tree, which outlives the building.
         same = (op, id(value), flags)
         test = self._tests_of_items.get(same)
         if test is None:
@@ -201,9 +212,7 @@ class Automaton:
             self._remembered += len(kernel) + 10
         return state
 
-    def _closure(
-        self, kernel: tuple[int, ...], before: int, after: str, held: dict[int, bool] | None
-    ) -> list[int]:
+    def _closure(self, kernel: tuple[int, ...], before: int, after: str, held: dict[int, bool] | None) -> list[int]:
         """All nodes reached without taking a character; with `held` None, as if every assertion held."""
         nodes = self._nodes
         todo = list(kernel)
@@ -268,9 +277,7 @@ class Automaton:
         following = self._state(tuple(sorted(kernel)), _kind(after[0])) if kernel else None
         return following, accepted, len(reached) + 4
 
-    def _run(
-        self, text: str, start: int, entry: int, stop: int, budget: Budget, known: dict[Any, bool]
-    ) -> bool:
+    def _run(self, text: str, start: int, entry: int, stop: int, budget: Budget, known: dict[Any, bool]) -> bool:
         """Run from `start`; the match must end at `stop`, or anywhere when that is -1."""
         end = len(text)
         state = self._state((entry,), _kind(text[start - 1]) if start else _START)
@@ -303,8 +310,6 @@ class Automaton:
             if behind < 0:
                 found = self._run(text, position, entry, -1, budget, known)
             else:
-                found = position >= behind and self._run(
-                    text, position - behind, entry, position, budget, known
-                )
+                found = position >= behind and self._run(text, position - behind, entry, position, budget, known)
             answer = known[look, position] = found == wanted
         return answer

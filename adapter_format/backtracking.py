@@ -46,9 +46,7 @@ def class_cost(tree: Any) -> int:
         if op is not codes.IN:
             continue
         ranges = [item[1] for item in value if item[0] is codes.RANGE]
-        highest = max(
-            [item[1] for item in value if item[0] is codes.LITERAL] + [end for _, end in ranges], default=0
-        )
+        highest = max([item[1] for item in value if item[0] is codes.LITERAL] + [end for _, end in ranges], default=0)
         if highest > 255:
             cost += 4000
         elif ignores_case:
@@ -108,9 +106,7 @@ def _item_backtracking(op: Any, value: Any, length: int, ignores_case: bool) -> 
     return _ENDLESS, _ENDLESS
 
 
-def _repeat_backtracking(
-    least: int, most: int, inner: Any, length: int, ignores_case: bool
-) -> tuple[int, int]:
+def _repeat_backtracking(least: int, most: int, inner: Any, length: int, ignores_case: bool) -> tuple[int, int]:
     ways, steps = _backtracking(inner, length, ignores_case)
     width = int(inner.getwidth()[0])
     rounds = min(most, length // width + 1 if width else least + length + 1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from adapter_format.conditions import all_hold, is_set
 from adapter_format.layouts import auxiliary
 from adapter_format.shapes import Mismatch, Symbols, match_shape
-from adapter_format.targets import Targets, ends_with_name, first_match
+from adapter_format.targets import Targets, ends_with_name, value_by_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,19 +71,6 @@ class Module(NamedTuple):
     faults: tuple[ShapeFault, ...]
 
 
-def value_for(config: Mapping[str, Any], field: str, pattern_field: str, path: str) -> Any:
-    """Return a per-module value such as the rank: the first matching pattern's, else the field's.
-
-    Patterns that are no regex, or that can't be matched in bounded time, count as not matching; rules report them.
-    """
-    patterns = config.get(pattern_field)
-    if isinstance(patterns, dict) and patterns:
-        pattern = first_match(patterns, path)
-        if pattern is not None:
-            return patterns[pattern]
-    return config.get(field)
-
-
 class Modules(NamedTuple):
     """The adapted modules of an adapter.
 
@@ -119,6 +106,7 @@ def resolve_modules(
     settings = config or {}
     patterned = is_set(settings.get(rank_pattern))
     rank = _rank(settings.get(rank_field, default_rank)) if config is not None else None
+    rank_at = value_by_path(settings, rank_field, rank_pattern)
     chooses_by_path = _chooses_by_path(layout, settings, targets)
     kind: Kind | None = None
     kind_name = ""
@@ -128,7 +116,7 @@ def resolve_modules(
             kind = _choose_kind(layout, settings, targets, path, roles)
             kind_name = kind.name
         if patterned:
-            ranks = [_rank(value_for(settings, rank_field, rank_pattern, name)) for name in _names(path, kind, targets)]
+            ranks = [_rank(rank_at(name)) for name in _names(path, kind, targets)]
             rank = _fitting(layout, kind, settings, roles, ranks) if len(ranks) > 1 else ranks[0]
         signature = (kind_name, rank, *roles, *map(_STORED_AS, roles.values()))
         group = groups.get(signature)

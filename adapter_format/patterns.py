@@ -106,9 +106,7 @@ class Pattern:
 
     def _fits_re(self, text: str, budget: Budget | None) -> bool:
         if len(text) > MAX_SUBJECT:
-            raise PatternTooCostly(
-                f"a name of {len(text)} characters is not matched; the limit is {MAX_SUBJECT}"
-            )
+            raise PatternTooCostly(f"a name of {len(text)} characters is not matched; the limit is {MAX_SUBJECT}")
         if len(text) > self._longest_for_re:
             return False
         if budget is not None:
@@ -281,9 +279,7 @@ def _first_index(path: str) -> int | None:
             return None
         if parts[place].isdecimal():
             if len(path) > MAX_SUBJECT:
-                raise PatternTooCostly(
-                    f"a name of {len(path)} characters is not matched; the limit is {MAX_SUBJECT}"
-                )
+                raise PatternTooCostly(f"a name of {len(path)} characters is not matched; the limit is {MAX_SUBJECT}")
             return int(parts[place])
     return None
 
@@ -309,9 +305,7 @@ def _compile_pattern_key(key: str) -> Pattern:
 def _compile_within(text: str, shift: int, shown: str) -> Pattern:
     """Compile `text`, in which `shown`, the pattern of the file, begins at `shift`."""
     if len(text) > MAX_PATTERN:
-        raise PatternTooCostly(
-            f"a pattern of {len(shown)} characters is not compiled; the limit is {MAX_PATTERN}"
-        )
+        raise PatternTooCostly(f"a pattern of {len(shown)} characters is not compiled; the limit is {MAX_PATTERN}")
     outcome = _outcome(text)
     if isinstance(outcome, Pattern):
         return outcome

@@ -13,7 +13,8 @@ from adapter_format.errors import UnreadableAdapterError, UsageError
 from adapter_format.layouts import Layout, layout_of
 from adapter_format.limits import DEFAULT_LIMITS, Limits
 from adapter_format.size import stored_size
-from adapter_format.storage.directory import Listing, list_directory, read_file
+from adapter_format.storage.directory import Listing, list_directory
+from adapter_format.storage.regular_file import read_file
 from adapter_format.storage.safetensors_file import read_header
 from adapter_format.storage.safetensors_header import Header
 from adapter_format.storage.strict_json import JsonDocument, read_json

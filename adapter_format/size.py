@@ -6,6 +6,7 @@ the shapes that the layout declares (spec, Size).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from adapter_format.anatomy import Anatomy
@@ -15,7 +16,7 @@ from adapter_format.layouts import layout_of
 from adapter_format.shapes import elements_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from adapter_format.modules import Module
 
@@ -92,7 +93,7 @@ def module_bytes(module: Module) -> int:
 
 
 def expected_size(
-    modules: Mapping[str, tuple[int, int]] | list[tuple[int, int]],
+    modules: Mapping[str, tuple[int, int]] | Sequence[tuple[int, int]],
     r: int,
     dtype: str = "F32",
     *,
@@ -129,9 +130,9 @@ def expected_size(
         names = ", ".join(kind.name for kind in layout.kinds)
         raise UsageError(f"The kind {kind!r} is none of {names}.") from None
     wanted = [name for name in declared if name in roles or not layout.roles[name].declared_by]
-    items = modules.items() if isinstance(modules, dict) else ((str(i), dims) for i, dims in enumerate(modules))
+    named = modules if isinstance(modules, Mapping) else {str(index): dims for index, dims in enumerate(modules)}
     counts: list[int] = []
-    for path, (d_in, d_out) in items:
+    for path, (d_in, d_out) in named.items():
         rank = (ranks or {}).get(path, r)
         if min(rank, d_in, d_out) < 1:
             raise UsageError(f"Rank and features must be positive, found r={rank}, d_in={d_in}, d_out={d_out}.")

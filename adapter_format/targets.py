@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapter_format.layouts import Layout, auxiliary
+from adapter_format.pattern_budget import Budget
 from adapter_format.patterns import (
     PatternError,
+    PatternKeys,
     PatternTooCostly,
     fullmatch,
     layer_index,
     pattern_key_matches,
+    saved_module_matches,
 )
 
 if TYPE_CHECKING:
@@ -22,6 +25,11 @@ SAVED = "saved"
 NOT_NAMED = "not-named"
 OTHER_LAYER = "other-layer"
 UNDECIDED = "undecided"
+
+_STEPS_FOR_ALL_PATHS = 2_000_000
+"""What matching the patterns of one adapter may cost in all: under half a second."""
+
+_MOST_PATTERNS = 2_000
 
 Suffixes = tuple[tuple[int, frozenset[str]], ...]
 
@@ -55,6 +63,8 @@ def read_targets(layout: Layout, config: Mapping[str, Any]) -> Targets:
     parameters = _strings(config.get(field["parameters"]))
     named = _by_length(names)
     owners = _by_length([parameter.rpartition(".")[0] for parameter in parameters])
+    saved = _strings(config.get(auxiliary().saved_modules_field))
+    budget = Budget(_STEPS_FOR_ALL_PATHS)
     anywhere = any("." not in parameter for parameter in parameters)
     base_layer = f".{auxiliary().base_layer_part}"
 
@@ -64,14 +74,14 @@ def read_targets(layout: Layout, config: Mapping[str, Any]) -> Targets:
 
     def names_module(path: str) -> bool:
         if pattern is not None:
-            return pattern.lower() == "all-linear" or fullmatch(pattern, path)
+            return pattern.lower() == "all-linear" or fullmatch(pattern, path, budget)
         return _ends_with(path, named)
 
     if not names and pattern is None and not parameters:
         # A null target list is filled from the model's type, which only the base knows.
         return Targets((), None, (), lambda _: COVERED, lambda _: False)
 
-    if pattern is None and not config.get(field["excluded"]) and not _strings(config.get("modules_to_save")):
+    if pattern is None and not config.get(field["excluded"]) and not saved:
         decide = _plain_decision(named, config, field) if not parameters else None
         if decide is not None:
             by_number = any(character.isdigit() for name in names for character in name)
@@ -79,15 +89,15 @@ def read_targets(layout: Layout, config: Mapping[str, Any]) -> Targets:
             return Targets(names, None, (), covers, is_parameter, by_number)
 
     def decide_fully(path: str) -> str:
-        if _excluded(config.get(field["excluded"]), path):
+        if _excluded(config.get(field["excluded"]), path, budget):
             return EXCLUDED
         if is_parameter(path):
             return COVERED
-        if any(_saved(module, path) for module in _strings(config.get(auxiliary().saved_modules_field))):
+        if any(saved_module_matches(name, path, budget) for name in saved):
             return SAVED
         if not names_module(path):
             return NOT_NAMED
-        if pattern is None and not _in_layers(config, field, path):
+        if pattern is None and not _in_layers(config, field, path, budget):
             return OTHER_LAYER
         return COVERED
 
@@ -157,22 +167,13 @@ def ends_with_name(path: str, name: str) -> bool:
     return path == name or path.endswith(f".{name}")
 
 
-def _excluded(excluded: object, path: str) -> bool:
+def _excluded(excluded: object, path: str, budget: Budget) -> bool:
     if isinstance(excluded, str):
-        return fullmatch(excluded, path)
+        return fullmatch(excluded, path, budget)
     return any(ends_with_name(path, name) for name in _strings(excluded))
 
 
-def _saved(module: str, path: str) -> bool:
-    """Whether a `modules_to_save` entry keeps a path from being adapted (PEFT 0.16.0: a regex on whole parts)."""
-    if module.replace("_", "").replace(".", "").isalnum() and "." not in module:
-        return module in path.split(".")
-    # PEFT matches (^|.*\.)module($|\..*); taken part by part, that is a suffix match of every leading path.
-    parts = path.split(".")
-    return any(pattern_key_matches(module, ".".join(parts[:length])) for length in range(1, len(parts) + 1))
-
-
-def _in_layers(config: Mapping[str, Any], field: Mapping[str, str], path: str) -> bool:
+def _in_layers(config: Mapping[str, Any], field: Mapping[str, str], path: str, budget: Budget) -> bool:
     wanted = config.get(field["layers"])
     if wanted is None:
         return True
@@ -182,21 +183,36 @@ def _in_layers(config: Mapping[str, Any], field: Mapping[str, str], path: str) -
     )
     indices = wanted if isinstance(wanted, list) else [wanted]
     for pattern in candidates:
-        index = layer_index(path, pattern)
+        index = layer_index(path, pattern, budget)
         if index is not None:
             return index in indices
     return False
 
 
-def first_match(patterns: Mapping[str, Any], path: str) -> str | None:
-    """Return the key of a rank or alpha pattern that decides for a path: the first that matches, in order.
+def value_by_path(config: Mapping[str, Any], field: str, pattern_field: str) -> Callable[[str], Any]:
+    """Return a function that gives a per-module value such as the rank: the first matching pattern's, else the field's.
 
-    Patterns that are no regex, or that can't be matched in bounded time, count as not matching.
+    Patterns that are no regex, or that can't be matched in bounded time, count as not matching; rules report them.
     """
-    for pattern in patterns:
+    usual = config.get(field)
+    patterns = config.get(pattern_field)
+    if not isinstance(patterns, dict) or not patterns:
+        return lambda _: usual
+    keys = PatternKeys([pattern for pattern in patterns if _is_sound(pattern)][:_MOST_PATTERNS])
+    budget = Budget(_STEPS_FOR_ALL_PATHS)
+
+    def value(path: str) -> Any:
         try:
-            if pattern_key_matches(pattern, path):
-                return pattern
+            pattern = keys.first(path, budget)
         except (PatternError, PatternTooCostly):
-            continue
-    return path if path in patterns else None
+            pattern = None
+        return patterns[pattern] if pattern is not None else patterns.get(path, usual)
+
+    return value
+
+
+def _is_sound(pattern: str) -> bool:
+    try:
+        return pattern_key_matches(pattern, "") or True
+    except (PatternError, PatternTooCostly):
+        return False

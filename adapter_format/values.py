@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from adapter_format.errors import UnreadableAdapterError
-from adapter_format.storage.safetensors_file import open_file, read_at
+from adapter_format.storage.regular_file import open_file, read_at
 from adapter_format.tensor_scan import TensorStatistics, scan
 from adapter_format.tensor_scan import identical as same_bytes
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Mapping
+
+    from typing_extensions import Self
 
     from adapter_format.storage.safetensors_header import Header
     from adapter_format.tensors import TensorInfo
@@ -51,12 +53,10 @@ class TensorBytes:
         """Whether two tensors hold the same bytes."""
         return same_bytes(memoryview(bytes(self.of(first))), self.of(second))
 
-    def __enter__(self) -> TensorBytes:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        import os
-
         os.close(self._file.descriptor)
 
 

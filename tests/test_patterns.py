@@ -86,9 +86,9 @@ regexes = st.recursive(
         st.lists(inner, min_size=1, max_size=4).map("".join),
         st.lists(inner, min_size=1, max_size=3).map(lambda ways: f"(?:{'|'.join(ways)})"),
         inner.map(lambda item: f"({item})"),
-        st.tuples(
-            inner, st.sampled_from(["*", "+", "?", "*?", "+?", "??", "{2}", "{0,2}", "{1,}", "{,3}?"])
-        ).map(lambda pair: f"(?:{pair[0]}){pair[1]}"),
+        st.tuples(inner, st.sampled_from(["*", "+", "?", "*?", "+?", "??", "{2}", "{0,2}", "{1,}", "{,3}?"])).map(
+            lambda pair: f"(?:{pair[0]}){pair[1]}"
+        ),
         inner.map(lambda item: f"(?={item})"),
         inner.map(lambda item: f"(?!{item})"),
         inner.map(lambda item: f"(?<={item})"),
@@ -101,9 +101,7 @@ regexes = st.recursive(
 ).filter(lambda regex: len(re.findall(r"\)[*+?{]", regex)) <= 3)  # with more, `re` itself may hang
 texts = st.text(alphabet="abAB_.1 \né", max_size=6)
 short_paths = st.lists(st.sampled_from(["a", "b", "ab", "1", ""]), max_size=3).map(".".join)
-paths = st.lists(st.sampled_from(["a", "b", "ab", "1", "12", "layers", "h", "", "x\n", "٣"]), max_size=6).map(
-    ".".join
-)
+paths = st.lists(st.sampled_from(["a", "b", "ab", "1", "12", "layers", "h", "", "x\n", "٣"]), max_size=6).map(".".join)
 dotted = st.text(alphabet="ab.1\n", max_size=6)
 
 
@@ -228,9 +226,7 @@ def test_keys_looked_up_together_match_as_one_by_one(keys: list[str], some: list
 
 @pytest.mark.parametrize("regex", REAL)
 def test_real_patterns_are_never_refused(regex: str) -> None:
-    assert [fullmatch(regex, path) for path in PATHS] == [
-        re.fullmatch(regex, path) is not None for path in PATHS
-    ]
+    assert [fullmatch(regex, path) for path in PATHS] == [re.fullmatch(regex, path) is not None for path in PATHS]
 
 
 @pytest.mark.parametrize("regex", REAL)
@@ -328,9 +324,7 @@ def test_re_is_not_given_a_pattern_that_may_backtrack_exponentially(monkeypatch:
     assert used == []
 
 
-@pytest.mark.parametrize(
-    "regex", [r"(a*)\1", r"(a)?(?(1)b|c)", r"(.)(.)*.*\2", "a" * 9000, "(" * 4000 + ")" * 4000]
-)
+@pytest.mark.parametrize("regex", [r"(a*)\1", r"(a)?(?(1)b|c)", r"(.)(.)*.*\2", "a" * 9000, "(" * 4000 + ")" * 4000])
 def test_what_cannot_be_bounded_is_refused(regex: str) -> None:
     with pytest.raises(PatternTooCostly):
         fullmatch(regex, "aaaa")

@@ -11,8 +11,7 @@ from adapter_format.cli.status import FINDINGS, FINE, NOTHING_FOUND, say
 from adapter_format.errors import UsageError
 from adapter_format.reading import adapter_directory, shorten
 from adapter_format.report.progress import Bar, progress_bar
-from adapter_format.report.terminal import is_terminal
-from adapter_format.report.text import NOTHING_YET, Totals, adapter_lines, add, closing_lines
+from adapter_format.report.text import NOTHING_YET, Totals, add
 from adapter_format.selection import Judged, apply_selection, read_selection
 from adapter_format.validator import find_adapters, validate, validate_many
 

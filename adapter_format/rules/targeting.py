@@ -8,6 +8,7 @@ from adapter_format import targets as reasons
 from adapter_format.config import CONFIG_NAME
 from adapter_format.findings import Finding, Location
 from adapter_format.layouts import auxiliary
+from adapter_format.pattern_budget import Budget
 from adapter_format.patterns import (
     PatternError,
     PatternTooCostly,
@@ -105,6 +106,8 @@ PATTERN_ORDER = Rule(
 
 RULES = tuple(value for value in list(globals().values()) if isinstance(value, Rule))
 
+_STEPS_FOR_ALL_PAIRS = 4_000_000
+_STEPS_OF_A_PAIR = 20
 _LEFT_OUT = frozenset({reasons.EXCLUDED, reasons.SAVED})
 _SUPPRESSED = frozenset({reasons.UNDECIDED, reasons.COVERED})
 
@@ -299,14 +302,17 @@ def _check_pattern_table(
         yield from broken
         if not broken:
             sound.append(pattern)
-    if not sound or not paths or len(sound) * len(paths) > 2_000_000:
+    if not sound or not paths:
         return
     hits: dict[str, list[str]] = {path: [] for path in paths}
     used: set[str] = set()
+    budget = Budget(_STEPS_FOR_ALL_PAIRS)
     try:
         for pattern in sound:
-            for path in paths:
-                if pattern_key_matches(pattern, path) or pattern == path:
+            # A whole path is taken for itself alone: adapters with an entry a module have thousands of pairs.
+            for path in [pattern] if pattern in hits else paths:
+                budget.spend(_STEPS_OF_A_PAIR)
+                if pattern == path or pattern_key_matches(pattern, path, budget):
                     hits[path].append(pattern)
                     used.add(pattern)
     except (PatternError, PatternTooCostly) as error:

@@ -1,16 +1,12 @@
-"""A directory as it is on disk, and files opened so that nothing hostile can happen on the way."""
+"""A directory as it is on disk; nothing in it is opened."""
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from typing import NamedTuple
 
-from adapter_format.errors import UnreadableAdapterError
 from adapter_format.limits import DEFAULT_LIMITS, Limits
-
-_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 class Entry(NamedTuple):
@@ -94,38 +90,3 @@ def _leaves(folder: str, path: str) -> bool:
     repository, name = os.path.split(snapshots)
     inside_cache = name == "snapshots" and os.path.dirname(target) == os.path.join(repository, "blobs")
     return not inside_cache
-
-
-def open_regular(path: str) -> int:
-    """Open a regular file for reading and return its descriptor; a FIFO or a device never blocks.
-
-    Raises:
-        UnreadableAdapterError: the path is no regular file, does not exist, or may not be read.
-    """
-    name = os.path.basename(path)
-    try:
-        descriptor = os.open(path, _FLAGS)
-    except OSError as error:
-        reason = "is a folder, expected a file" if error.errno == errno.EISDIR else f"can't be read: {error.strerror}"
-        raise UnreadableAdapterError(f"{name} {reason}.") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise UnreadableAdapterError(f"{name} is not a regular file.")
-    return descriptor
-
-
-def read_file(path: str, limit: int) -> bytes:
-    """Read a whole regular file of at most `limit` bytes.
-
-    Raises:
-        UnreadableAdapterError: it can't be read, or is longer.
-    """
-    descriptor = open_regular(path)
-    with os.fdopen(descriptor, "rb") as file:
-        try:
-            data = file.read(limit + 1)
-        except OSError as error:
-            raise UnreadableAdapterError(f"{os.path.basename(path)} can't be read: {error.strerror}.") from error
-    if len(data) > limit:
-        raise UnreadableAdapterError(f"{os.path.basename(path)} is longer than the limit of {limit:,} bytes.")
-    return data

@@ -112,9 +112,7 @@ def scan(text: str, path: list[str | int], faults: Faults, max_depth: int, max_d
             position = skip_blank(text, position)
             if not keys:
                 if position < len(text):
-                    raise BrokenError(
-                        f"expected the end of the document but found {_found(text, position)}", position
-                    )
+                    raise BrokenError(f"expected the end of the document but found {_found(text, position)}", position)
                 return
             owner = keys[-1]
             close = "]" if owner is None else "}"
@@ -162,9 +160,7 @@ def _member(
     return skip_blank(text, colon + 1)
 
 
-def _scalar(
-    text: str, position: int, start: str, path: list[str | int], faults: Faults, max_digits: int
-) -> int:
+def _scalar(text: str, position: int, start: str, path: list[str | int], faults: Faults, max_digits: int) -> int:
     """Take a value that is neither object nor array, and return where it ends."""
     if start == '"':
         end, _, halves = _string(text, position)
@@ -183,9 +179,7 @@ def _scalar(
         raise _no_value(text, position)
     if found[2] is None and found[3] is None:
         if len(found[1]) > max_digits:
-            message = (
-                f"an integer of {len(found[1])} digits is out of range; the limit is {max_digits} digits"
-            )
+            message = f"an integer of {len(found[1])} digits is out of range; the limit is {max_digits} digits"
             faults.add("number-range", message, position, path)
     elif isinf(float(found[0])):
         faults.add("not-finite", f"the number {_clip(found[0])} is too large for a float", position, path)
@@ -209,15 +203,9 @@ def _string(text: str, position: int) -> tuple[int, bool, list[int]]:
             raise BrokenError(f"a string holds the raw control character {_found(text, place)}", place)
         found = _escape(text, place)
         if found is None:
-            raise BrokenError(
-                f"'\\' is followed by {_found(text, place + 1)}, which makes no escape of JSON", place
-            )
+            raise BrokenError(f"'\\' is followed by {_found(text, place + 1)}, which makes no escape of JSON", place)
         escaped = True
-        if (
-            _high(text, place) is not None
-            and _low(text, found.end())
-            and (pair := _escape(text, found.end()))
-        ):
+        if _high(text, place) is not None and _low(text, found.end()) and (pair := _escape(text, found.end())):
             found = pair
         elif _high(text, place) is not None or _low(text, place) is not None:
             halves.append(place)

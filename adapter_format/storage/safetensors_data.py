@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from adapter_format.errors import UnreadableAdapterError, UsageError
 from adapter_format.limits import DEFAULT_LIMITS, Limits
 from adapter_format.storage.arrays import shown, to_array
-from adapter_format.storage.safetensors_file import OpenFile, header_of, open_file, read_at
+from adapter_format.storage.regular_file import OpenFile, open_file, read_at
+from adapter_format.storage.safetensors_file import header_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -80,7 +80,7 @@ def parse_header(data: bytes, file_size: int, limits: Limits = DEFAULT_LIMITS) -
     sound = _read_sound(text, file_size - data_start, limits)
     if sound is not None:
         return Header(*sound, data_start, file_size, (), True, hashlib.sha256(text).digest())
-    document = read_json(text)
+    document = read_json(text, max_depth=127, max_digits=308, negative_zero=True)
     defects = [*_padding_defects(text)]
     for fault in document.defects:
         kind = _JSON_KINDS.get(fault.kind, "header-not-json")
@@ -163,12 +163,12 @@ _SIGNATURES = (
 )
 
 
-class _NotSound(Exception):
+class _UnsoundError(Exception):
     """The header needs the slow look that names its defects."""
 
 
 def _refuse(_: str) -> None:
-    raise _NotSound
+    raise _UnsoundError
 
 
 def _read_sound(
@@ -184,7 +184,7 @@ def _read_sound(
     try:
         source = text.decode("utf-8")
         entries = json.loads(source, parse_float=_refuse, parse_constant=_refuse)
-    except (ValueError, RecursionError, _NotSound):
+    except (ValueError, RecursionError, _UnsoundError):
         return None
     if type(entries) is not dict or source.rstrip(" ")[-1] != "}" or "\\" in source:
         return None

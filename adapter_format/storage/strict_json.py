@@ -111,7 +111,9 @@ def read_json(
         return JsonDocument(None, (_not_utf8(data, error),), complete=False)
     max_digits = min(max_digits, _MOST_DIGITS)
     usual, value = _read_usual(text, data, max_depth, max_digits)
-    if usual and not bom and not (negative_zero and "-" in text and "-0" in text):
+    if usual and not bom:
+        if negative_zero and "-" in text and "-0" in text:
+            value = json.loads(text, parse_int=lambda digits: _integer(digits, max_digits, negative_zero))
         return JsonDocument(value, (), complete=True)
     return _read_unusual(text, bom, max_depth, max_digits, max_defects, negative_zero)
 

@@ -10,7 +10,7 @@ import pickletools
 import zipfile
 from typing import NamedTuple
 
-from adapter_format.storage.directory import open_regular
+from adapter_format.storage.regular_file import open_file
 
 _PICKLE_LIMIT = 16_000_000
 
@@ -36,8 +36,7 @@ def read_contents(path: str) -> BinContents:
     Raises:
         UnreadableAdapterError: the file can't be opened.
     """
-    descriptor = open_regular(path)
-    with os.fdopen(descriptor, "rb") as file:
+    with os.fdopen(open_file(path).descriptor, "rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
                 members = archive.infolist()

@@ -119,10 +119,11 @@ def encode(numbers: np.ndarray[Any, Any], dtype: str) -> bytes:
     kinds = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "u1", "BOOL": "?"}
     if dtype == "BF16":
         words = np.asarray(numbers, "<f4").view("<u4")
-        return ((words + 0x7FFF + ((words >> 16) & 1)) >> 16).astype("<u2").tobytes()
+        return bytes(((words + 0x7FFF + ((words >> 16) & 1)) >> 16).astype("<u2").tobytes())
     if dtype in kinds:
         scale = 100 if DTYPES[dtype].kind in ("signed", "unsigned") else 1
-        return np.asarray(np.abs(numbers) * scale if dtype == "U8" else numbers * scale).astype(kinds[dtype]).tobytes()
+        scaled = np.asarray(np.abs(numbers) * scale if dtype == "U8" else numbers * scale)
+        return bytes(scaled.astype(kinds[dtype]).tobytes())
     return bytes([0x2A]) * (len(numbers) * BITS[dtype] // 8)
 
 

@@ -31,7 +31,8 @@ def torch_zip(tensors: Mapping[str, Stored]) -> bytes:
 def _pickle(tensors: Mapping[str, Stored]) -> bytes:
     out = [b"\x80\x02}"]
     for index, (key, stored) in enumerate(tensors.items()):
-        elements, strides = 1, []
+        elements = 1
+        strides: list[int] = []
         for size in reversed(stored.shape):
             strides.insert(0, elements)
             elements *= size

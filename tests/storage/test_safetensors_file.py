@@ -15,8 +15,9 @@ import safetensors.numpy
 
 from adapter_format.errors import UnreadableAdapterError
 from adapter_format.limits import Limits
-from adapter_format.storage import safetensors_file
-from adapter_format.storage.safetensors_file import open_file, read_at, read_header
+from adapter_format.storage import regular_file
+from adapter_format.storage.regular_file import open_file, read_at
+from adapter_format.storage.safetensors_file import read_header
 from adapter_format.tensors import TensorInfo
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def test_no_byte_beyond_the_header_is_read(weights: Path, monkeypatch: pytest.Mo
         read.append(range(offset, offset + count))
         return os.pread(descriptor, count, offset)
 
-    monkeypatch.setattr(safetensors_file, "_pread", recorded)
+    monkeypatch.setattr(regular_file, "_pread", recorded)
     read_header(weights)
     assert max(span.stop for span in read) == 8 + length
     assert sum(len(span) for span in read) == 8 + length
@@ -94,7 +95,7 @@ def test_no_more_than_the_limit_is_read(tmp_path: Path, monkeypatch: pytest.Monk
         read += count
         return os.pread(descriptor, count, offset)
 
-    monkeypatch.setattr(safetensors_file, "_pread", recorded)
+    monkeypatch.setattr(regular_file, "_pread", recorded)
     header = read_header(path, Limits(header_bytes=4999))
     assert [defect.kind for defect in header.defects] == ["header-over-limit"]
     assert read < 100
@@ -114,13 +115,13 @@ def test_file_that_shrinks_while_it_is_read_is_reported_as_truncated(
         os.truncate(weights, 70)
         return data
 
-    monkeypatch.setattr(safetensors_file, "_pread", shrinking)
+    monkeypatch.setattr(regular_file, "_pread", shrinking)
     assert [defect.kind for defect in read_header(weights).defects] == ["file-truncated"]
 
 
 def test_short_reads_are_continued(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        safetensors_file, "_pread", lambda fd, count, offset: os.pread(fd, min(count, 7), offset)
+        regular_file, "_pread", lambda fd, count, offset: os.pread(fd, min(count, 7), offset)
     )
     assert len(read_header(weights).tensors) == 2
 

@@ -46,9 +46,7 @@ def same(one: object, other: object) -> bool:
 
 @settings(max_examples=300)
 @given(values, st.sampled_from([None, 1, "\t"]), st.booleans())
-def test_what_python_writes_is_read_without_a_defect(
-    value: object, indent: int | str | None, ascii_only: bool
-) -> None:
+def test_what_python_writes_is_read_without_a_defect(value: object, indent: int | str | None, ascii_only: bool) -> None:
     data = json.dumps(value, indent=indent, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
     assert read_json(data, max_digits=640) == JsonDocument(json.loads(data), (), complete=True)
 
@@ -327,9 +325,7 @@ def pointers(value: object, pointer: str = "") -> list[tuple[str, object]]:
 
 @settings(max_examples=300)
 @given(values, st.sampled_from([None, 2]), st.booleans())
-def test_a_located_value_is_the_value_at_the_pointer(
-    value: object, indent: int | None, ascii_only: bool
-) -> None:
+def test_a_located_value_is_the_value_at_the_pointer(value: object, indent: int | None, ascii_only: bool) -> None:
     data = json.dumps(value, indent=indent, ensure_ascii=ascii_only).encode()
     for pointer, item in pointers(value):
         place = locate(data, pointer)
