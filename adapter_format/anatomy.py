@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapter_format.conditions import holds, lookup_in
 from adapter_format.foreign import foreign_spelling
-from adapter_format.keys import KeyGrammar, KeyReading, grammar_of, looks_misspelt, read_key, split_keys
+from adapter_format.keys import KeyGrammar, KeyReading, grammar_of, group_sound, looks_misspelt, read_key
 from adapter_format.layouts import Layout, auxiliary
 from adapter_format.modules import Module, resolve_modules
 from adapter_format.targets import Targets, read_targets
@@ -116,17 +116,9 @@ class _SortedKeys(NamedTuple):
 
 def _sort_sound(grammar: KeyGrammar, tensors: Mapping[str, TensorInfo]) -> _SortedKeys | None:
     """Sort the keys of an adapter that holds nothing but well-spelled roles; None for any other."""
-    found = split_keys(grammar, tensors)
-    if found is None:
+    grouped = group_sound(grammar, tensors)
+    if grouped is None:
         return None
-    role_of = grammar.roles
-    grouped: dict[str, dict[str, TensorInfo]] = {}
-    for info, (path, suffix) in zip(tensors.values(), found, strict=True):
-        roles = grouped.get(path)
-        if roles is None:
-            grouped[path] = {role_of[suffix]: info}
-        else:
-            roles[role_of[suffix]] = info
     series = by_pattern(grouped)
     if sum(map(len, grouped.values())) != len(tensors) or looks_misspelt(grammar, series):
         return None

@@ -8,13 +8,16 @@ and everything behind it can still be checked.
 from __future__ import annotations
 
 import functools
+import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from adapter_format.layouts import Layout, auxiliary, layout_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable, Mapping
+
+    from adapter_format.tensors import TensorInfo
 
 PREFIX_MISSING = "key-prefix-missing"
 PREFIX_DOUBLED = "key-prefix-doubled"
@@ -44,16 +47,18 @@ class KeyGrammar(NamedTuple):
     Attributes:
         prefix: what every key starts with.
         sound: matches a well-formed key of a role; groups 1 and 2 are module path and suffix.
-        all_sound: finds such keys, each on a line of its own.
         roles: suffix to role name.
+        mark: what stands between the module path and the tail of a key: a dot, and how all suffixes begin.
+        tails: suffix without what is in `mark`, to role name.
         named: matches a role suffix with an adapter name left in it; (pattern, role) pairs.
         suspects: texts that show a misspelling in a module path between dots, behind a line feed.
     """
 
     prefix: str
     sound: re.Pattern[str]
-    all_sound: re.Pattern[str]
     roles: dict[str, str]
+    mark: str
+    tails: dict[str, str]
     named: tuple[tuple[re.Pattern[str], str], ...]
     suspects: tuple[str, ...]
 
@@ -79,18 +84,36 @@ def grammar_of(peft_type: str) -> KeyGrammar:
     declared = auxiliary()
     inside = tuple(f".{part}." for part in declared.wrapper_parts)
     outside = tuple(f"\n.{part}." for part in declared.outer_wrapper_parts)
-    all_sound = re.compile(rf"(?m)^{sound.pattern}$")
-    return KeyGrammar(layout.prefix, sound, all_sound, roles, named, (*inside, *outside, f".{layout.prefix}"))
+    shared = os.path.commonprefix(list(roles))
+    tails = {suffix.removeprefix(shared): role for suffix, role in roles.items()}
+    return KeyGrammar(layout.prefix, sound, roles, f".{shared}", tails, named, (*inside, *outside, f".{layout.prefix}"))
 
 
-def split_keys(grammar: KeyGrammar, keys: Collection[str]) -> list[tuple[str, str]] | None:
-    """Split many keys into module path and suffix in one pass, or return None unless all match the grammar.
+def group_sound(
+    grammar: KeyGrammar, tensors: Mapping[str, TensorInfo]
+) -> dict[str, dict[str, TensorInfo]] | None:
+    """Group tensors by module path and role, or return None unless every key is spelled by the grammar.
 
-    The paths may still be misspelt: ask `looks_misspelt`.
+    Of two keys that name the same role, the last is in the result. The paths may still be misspelt: ask
+    `looks_misspelt`.
     """
-    text = "\n".join(keys)
-    found: list[tuple[str, str]] = grammar.all_sound.findall(text)
-    return found if len(found) == len(keys) and text.count("\n") == len(keys) - 1 else None
+    mark, role_of = grammar.mark, grammar.tails.get
+    owners: dict[str, dict[str, TensorInfo]] = {}
+    for key, info in tensors.items():
+        owner, _, tail = key.rpartition(mark)
+        role = role_of(tail)
+        if role is None:
+            return None
+        roles = owners.get(owner)
+        if roles is None:
+            owners[owner] = {role: info}
+        else:
+            roles[role] = info
+    text = "\n" + "\n".join(owners)
+    paths = text.split(f"\n{grammar.prefix}")[1:]
+    if len(paths) != len(owners) or text.count("\n") != len(owners) or not all(paths):
+        return None
+    return dict(zip(paths, owners.values(), strict=True))
 
 
 def looks_misspelt(grammar: KeyGrammar, paths: Iterable[str]) -> bool:
