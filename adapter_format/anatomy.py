@@ -149,8 +149,10 @@ def _classify(
     modules: Mapping[str, Module],
 ) -> Iterable[Companion]:
     declared = auxiliary()
-    saved = [name for name in config.get(declared.saved_modules_field) or () if isinstance(name, str) and name]
-    biases = layout.bias["modes"].get(config.get(layout.bias["field"], "none"), "none")
+    wanted = config.get(declared.saved_modules_field)
+    saved = [name for name in wanted if isinstance(name, str) and name] if isinstance(wanted, list) else []
+    mode = config.get(layout.bias["field"])
+    biases = layout.bias["modes"].get(mode, "none") if isinstance(mode, str) else "none"
     for info, reading in strangers:
         path = reading.path
         what, detail = _classify_one(info.name, path, layout, biases, saved, modules)

@@ -70,7 +70,12 @@ def read_targets(layout: Layout, config: Mapping[str, Any]) -> Targets:
 
     def is_parameter(path: str) -> bool:
         plain = path.replace(base_layer, "")
-        return bool(parameters) and (anywhere or _ends_with(plain, owners)) and not names_module(plain)
+        if not parameters or not (anywhere or _ends_with(plain, owners)):
+            return False
+        try:
+            return not names_module(plain)
+        except (PatternError, PatternTooCostly):
+            return False
 
     def names_module(path: str) -> bool:
         if pattern is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from adapter_format.config import CONFIG_NAME, LEGACY_WEIGHTS_NAME, WEIGHTS_NAME
@@ -13,12 +14,15 @@ from adapter_format.limits import DEFAULT_LIMITS, Limits
 from adapter_format.reading import adapter_directory, checkpoint_in_memory, is_adapter, read_checkpoint
 from adapter_format.rules.registry import DATA_CHECK, HEADER_CHECKS
 from adapter_format.storage.safetensors_header import UNKNOWN
+from adapter_format.targets import UNDECIDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from concurrent.futures import Executor
 
+    from adapter_format.anatomy import Anatomy
     from adapter_format.checkpoint import Checkpoint
+    from adapter_format.storage.safetensors_header import Header
     from adapter_format.tensors import TensorInfo
 
     Progress = Callable[[int, int], None]
@@ -179,9 +183,9 @@ def _unchecked(checkpoint: Checkpoint, *, data: bool) -> Iterator[Unchecked]:
         return
     yield Unchecked("module paths, features and vocabulary of the base model", "they need the base model")
     targets = anatomy.targets
-    undecided = [path for path in anatomy.modules if targets is not None and targets.covers(path) == "undecided"]
+    undecided = _undecided(anatomy)
     if undecided:
-        yield Unchecked(f"the targeting of {len(undecided)} modules", "a pattern is no regex or too costly to match")
+        yield Unchecked(f"the targeting of {undecided} modules", "a pattern is no regex or too costly to match")
     if targets is not None and not targets.names and targets.pattern is None and not targets.parameters:
         yield Unchecked("which modules are targeted", "`target_modules` is null: PEFT fills it by the base's model type")
     init = config.get(anatomy.layout.initialisation["field"])
@@ -195,18 +199,29 @@ def _unchecked(checkpoint: Checkpoint, *, data: bool) -> Iterator[Unchecked]:
         yield Unchecked("whether factors are transposed or exchanged", "rank and features are equal in some modules")
 
 
+def _undecided(anatomy: Anatomy) -> int:
+    """Count the modules of which can't be said whether they are targeted."""
+    targets = anatomy.targets
+    if targets is None:
+        return 0
+    if targets.by_number:
+        return sum(targets.covers(path) == UNDECIDED for path in anatomy.modules)
+    return sum(len(paths) for paths in anatomy.series.values() if targets.covers(paths[0]) == UNDECIDED)
+
+
 def _is_square(symbols: Mapping[str, int]) -> bool:
     return symbols.get("r") == symbols.get("d_in") == symbols.get("d_out") is not None
+
+
+_DTYPE_OF = itemgetter(1)
+"""Element type of a `TensorInfo`."""
 
 
 def _summarise(checkpoint: Checkpoint) -> Summary:
     header, anatomy = checkpoint.header, checkpoint.anatomy
     if header is None or not header.tensors:
         return Summary(fingerprint=fingerprint(checkpoint))
-    weights: dict[str, int] = {}
-    for _, dtype, _, start, end in header.tensors.values():
-        weights[dtype] = weights.get(dtype, 0) + end - start
-    weights.pop(UNKNOWN, None)
+    weights = _bytes_by_dtype(header)
     parameters = sum(nbytes * 8 // BITS[dtype] for dtype, nbytes in weights.items())
     ranks: tuple[int, ...] = ()
     expected = None
@@ -224,6 +239,18 @@ def _summarise(checkpoint: Checkpoint) -> Summary:
         len(anatomy.modules) if anatomy is not None else None,
         fingerprint(checkpoint),
     )
+
+
+def _bytes_by_dtype(header: Header) -> dict[str, int]:
+    dtypes = set(map(_DTYPE_OF, header.tensors.values()))
+    if len(dtypes) == 1 and not header.defects:
+        # The tensors cover the data section exactly once.
+        return {dtypes.pop(): header.file_size - header.data_start}
+    weights: dict[str, int] = {}
+    for _, dtype, _, start, end in header.tensors.values():
+        weights[dtype] = weights.get(dtype, 0) + end - start
+    weights.pop(UNKNOWN, None)
+    return weights
 
 
 def fingerprint(checkpoint: Checkpoint) -> str | None:

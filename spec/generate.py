@@ -1,10 +1,10 @@
 """Write the generated parts of the specification from the data that the code uses; `--check` only compares.
 
-Generated are: what stands between `<!-- generated: NAME -->` and `<!-- end -->` in the texts, the pages of the rules and
-their index, the table of pains, and the lines of the lock file that are missing. Needs `adapter_format` to be importable:
+Generated are: what stands between `<!-- generated: NAME -->` and `<!-- end -->` in the texts, the pages of the
+rules and their index, the table of pains, and the lines that the lock file lacks. Needs `adapter_format` installed:
 
-    PYTHONPATH=. python spec/generate.py
-    PYTHONPATH=. python spec/generate.py --check
+    python spec/generate.py
+    python spec/generate.py --check
 """
 
 from __future__ import annotations
@@ -47,9 +47,11 @@ PARTS: dict[str, Callable[[], str]] = {
     "wrapper-parts": tables.wrapper_parts,
     "size-table": tables.size_table,
     "size-example": tables.size_example,
-    "rule-table": lambda: rule_pages.short_table("spec/rules/"),
+    "rule-families": lambda: rule_pages.families("spec/rules/"),
 }
 _INLINE = frozenset({"wrapper-parts"})
+_ELSEWHERE = frozenset({"benchmarks"})
+"""Parts of the README that other scripts write."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -94,7 +96,12 @@ def read(path: Path) -> str:
 
 def fill(text: str) -> str:
     """Replace what stands between the markers; LookupError if a name is not known."""
-    return _MARKED.sub(lambda found: f"{found[1]}{part(found[2])}{found[4]}", text)
+
+    def filled(found: re.Match[str]) -> str:
+        opening, name, _, closing = found.groups()
+        return found[0] if name in _ELSEWHERE else f"{opening}{part(name)}{closing}"
+
+    return _MARKED.sub(filled, text)
 
 
 def part(name: str) -> str:
@@ -132,7 +139,9 @@ _LOCK_HEAD = "# Every rule id that was ever given, with its name. Append only: a
 
 def summary(path: Path, wanted: str) -> str:
     """Say in a few lines how a file differs from what it should be."""
-    difference = difflib.unified_diff(read(path).splitlines(), wanted.splitlines(), "stored", "computed", n=0, lineterm="")
+    difference = difflib.unified_diff(
+        read(path).splitlines(), wanted.splitlines(), "stored", "computed", n=0, lineterm=""
+    )
     lines = [line[:160] for line in difference if not line.startswith(("---", "+++", "@@"))]
     more = f"\n  ... and {len(lines) - 6} more lines" if len(lines) > 6 else ""
     return f"{path.relative_to(ROOT)} is stale:\n  " + "\n  ".join(lines[:6]) + more

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from adapter_format.rules.rule import Rule
 
 METHOD = "LORA"
-SEVERITY_WORDS = {"error": "error", "warning": "warning", "info": "info"}
 
 
 def layout() -> Layout:
@@ -215,7 +214,7 @@ def field_row(name: str, schema: Mapping[str, Any]) -> tuple[str, ...]:
 def type_of(schema: Mapping[str, Any]) -> str:
     """Say in words which values a schema allows."""
     if "$ref" in schema:
-        return schema["$ref"].rpartition("/")[2] + " object"
+        return str(schema["$ref"]).rpartition("/")[2] + " object"
     if "anyOf" in schema:
         return " or ".join(type_of(branch) for branch in schema["anyOf"])
     if "enum" in schema:
@@ -265,9 +264,7 @@ def size_table() -> str:
     rows = []
     for kind in layout().kinds:
         factors = [
-            product(format_shape(shape))
-            for name, shape in kind.shapes.items()
-            if not layout().roles[name].declared_by
+            product(format_shape(shape)) for name, shape in kind.shapes.items() if not layout().roles[name].declared_by
         ]
         extra = [
             f"{product(format_shape(shape))} ({code(layout().roles[name].suffix)})"

@@ -11,7 +11,8 @@ from adapter_format.cli.status import FINDINGS, FINE, NOTHING_FOUND, say
 from adapter_format.errors import UsageError
 from adapter_format.reading import adapter_directory, shorten
 from adapter_format.report.progress import Bar, progress_bar
-from adapter_format.report.text import NOTHING_YET, Totals, add
+from adapter_format.report.terminal import is_terminal, paper_for
+from adapter_format.report.text import NOTHING_YET, Totals, adapter_lines, add, closing_lines
 from adapter_format.selection import Judged, apply_selection, read_selection
 from adapter_format.validator import find_adapters, validate, validate_many
 
@@ -99,7 +100,12 @@ def _write(arguments: argparse.Namespace, judged: Iterable[Judged], stream: Text
             bar.update(totals.adapters, None)
 
     if arguments.format == "text":
-        _write_text(counted(), stream, bar, fold=arguments.fold)
+        paper = paper_for(stream)
+        for report, _ in counted():
+            _make_room(stream, bar)
+            paper.write(adapter_lines(report, paper.width, fold=arguments.fold))
+        _make_room(stream, bar)
+        paper.write(closing_lines(totals, paper.width))
         return totals
     from adapter_format.report.json import render_json, render_jsonl
 
@@ -110,3 +116,9 @@ def _write(arguments: argparse.Namespace, judged: Iterable[Judged], stream: Text
         if arguments.format == "jsonl":
             stream.flush()
     return totals
+
+
+def _make_room(stream: TextIO, bar: Bar) -> None:
+    """Take the bar away before something is written to the terminal that it is on."""
+    if is_terminal(stream):
+        bar.hide()

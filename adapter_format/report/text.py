@@ -128,7 +128,7 @@ def closing_lines(totals: Totals, width: int) -> Iterator[Line]:
     if not totals.adapters:
         return
     items = [
-        f"{elide(what, _LONGEST_NAME)} ({why if number == totals.adapters else f'{why}; {count(number, "adapter")}'})"
+        f"{elide(what, _LONGEST_NAME)} ({why}{'' if number == totals.adapters else '; ' + count(number, 'adapter')})"
         for (what, why), number in totals.unchecked.most_common(_SHOWN_UNCHECKED)
     ]
     if len(totals.unchecked) > _SHOWN_UNCHECKED:

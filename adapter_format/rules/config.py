@@ -298,7 +298,7 @@ def check_method(checkpoint: Checkpoint) -> Iterator[Finding]:
     from adapter_format.config_fields import known_peft_types
 
     known = known_peft_types()
-    if method not in known:
+    if not isinstance(method, str) or method not in known:
         near = ""
         if isinstance(method, str) and method.upper() in known:
             near = f"; did you mean {method.upper()!r}?"
