@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 _VERDICT = 6
 _BODY = 10
 _SHOWN_PLACES = 3
-_SHOWN_UNCHECKED = 8
+_SHOWN_UNCHECKED = 5
 _LONGEST_NAME = 200
 
 _PEFT = {
     "raises": "PEFT raises",
-    "warns": "PEFT loads it with a warning",
-    "silent-wrong": "PEFT loads it in silence, and wrong",
+    "warns": "PEFT warns and loads it",
+    "silent-wrong": "PEFT loads it wrong, in silence",
     "silent-ok": "PEFT loads it",
     "unknown": "",
 }
@@ -38,15 +38,17 @@ class Totals(NamedTuple):
         failed: number of those with an error.
         findings: number of findings by severity; those that the caller ignores under `ignored`.
         unchecked: how many adapters each thing was not looked at in.
+        spaced: whether the last adapter's lines ended with a blank one.
     """
 
     adapters: int
     failed: int
     findings: Counter[str]
     unchecked: Counter[tuple[str, str]]
+    spaced: bool
 
 
-NOTHING_YET = Totals(0, 0, Counter(), Counter())
+NOTHING_YET = Totals(0, 0, Counter(), Counter(), spaced=True)
 
 
 def add(totals: Totals, judged: Judged) -> Totals:
@@ -58,6 +60,7 @@ def add(totals: Totals, judged: Judged) -> Totals:
         totals.failed + (not report.ok),
         totals.findings + Counter({**findings, "ignored": ignored}),
         totals.unchecked + Counter((item.what, item.why) for item in report.unchecked),
+        spaced=bool(report.findings),
     )
 
 
@@ -83,7 +86,7 @@ def adapter_lines(report: Report, width: int, *, fold: bool = True) -> Iterator[
 
 
 def _finding_lines(finding: Finding, width: int, *, fold: bool) -> Iterator[Line]:
-    peft = _PEFT[finding.peft]
+    peft = _PEFT[finding.peft] if finding.severity != "info" else ""
     yield line(
         "  ",
         Span(finding.severity, finding.severity),
@@ -127,8 +130,10 @@ def closing_lines(totals: Totals, width: int) -> Iterator[Line]:
     """Set the end of a report: what was not looked at, and the totals."""
     if not totals.adapters:
         return
+    if not totals.spaced:
+        yield BLANK
     items = [
-        f"{elide(what, _LONGEST_NAME)} ({why}{'' if number == totals.adapters else '; ' + count(number, 'adapter')})"
+        f"{elide(what, _LONGEST_NAME)} ({why}{'' if number == totals.adapters else '; in ' + count(number, 'adapter')})"
         for (what, why), number in totals.unchecked.most_common(_SHOWN_UNCHECKED)
     ]
     if len(totals.unchecked) > _SHOWN_UNCHECKED:

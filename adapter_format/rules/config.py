@@ -105,7 +105,7 @@ FIELD_TYPE = Rule(
     "PEFT stops, or takes the value for something else than was meant.",
     "Write a value of the type named.", "raises",
     (mutation("plain", SetConfig("/r", "4")), mutation("plain", SetConfig("/lora_alpha", "8"), name="alpha"),
-     mutation("plain", SetConfig("/r", None), name="null")),
+     mutation("plain", SetConfig("/r", None), name="null"), mutation("plain", SetConfig("/r", 4.0), name="fraction")),
     quotes=("'<=' not supported between instances of 'str' and 'int'",), pains=("P27",),
 )  # fmt: skip
 FIELD_VALUE = Rule(
@@ -328,7 +328,7 @@ def check_fields(checkpoint: Checkpoint) -> Iterator[Finding]:
 
 
 def _check_values(config: Mapping[str, Any], layout: Layout) -> Iterator[Finding]:
-    from adapter_format.schema_check import is_valid, violations
+    from adapter_format.schema_check import float_integers, is_valid, violations
 
     rank_field, alpha_field = layout.rank["field"], layout.scaling["numerator"]
     rank = config.get(rank_field, 1)
@@ -339,13 +339,21 @@ def _check_values(config: Mapping[str, Any], layout: Layout) -> Iterator[Finding
     if isinstance(alpha, (int, float)) and not isinstance(alpha, bool) and alpha <= 0:
         what = "the adapter has no effect" if alpha == 0 else "the sign of everything learnt is turned around"
         yield ALPHA_NOT_POSITIVE.finding(f"`{alpha_field}` is {quote(alpha)}: {what}.", [field(alpha_field)])
-    if is_valid(config, layout.peft_type):
-        return
-    for violation in violations(config):
+    fractions = {name: value for name, value in config.items() if _may_hold_fraction(value)}
+    broken = [] if is_valid(config, layout.peft_type) else list(violations(config))
+    broken += float_integers({**fractions, "peft_type": layout.peft_type})
+    for violation in broken:
         if violation.pointer == f"/{rank_field}" and violation.keyword in ("minimum", "exclusiveMinimum"):
             continue
         rule = FIELD_TYPE if violation.keyword == "type" else FIELD_VALUE
         yield rule.finding(violation.message, [Location(CONFIG_NAME, pointer=violation.pointer)])
+
+
+def _may_hold_fraction(value: object) -> bool:
+    """Whether a value is, or may contain, a number such as 8.0; few fields do, and only they need the slow look."""
+    if isinstance(value, list):
+        return not all(type(item) is str for item in value)
+    return (type(value) is float and value.is_integer()) or (isinstance(value, dict) and bool(value))
 
 
 def check_constraints(checkpoint: Checkpoint) -> Iterator[Finding]:

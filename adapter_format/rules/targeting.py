@@ -223,11 +223,15 @@ def check_layer_series(checkpoint: Checkpoint) -> Iterator[Finding]:
     if config.get(anatomy.layout.targets["layers"]) is not None or anatomy.targets is None:
         return
     holes: list[str] = []
+    missing: dict[tuple[str, ...], list[int]] = {}
     for template, paths in anatomy.series.items():
         if template.count("*") == 1 and len(paths) > 2:
             before, after = template.index("*"), len(template) - template.index("*") - 1
-            present = {int(path[before : len(path) - after]) for path in paths}
-            holes += [".".join(_numbered(template, hole)) for hole in _holes(present)]
+            # The series of an adapter mostly run through the same layers.
+            layers = tuple([path[before : len(path) - after] for path in paths])
+            if layers not in missing:
+                missing[layers] = _holes(set(map(int, layers)))
+            holes += [".".join(_numbered(template, hole)) for hole in missing[layers]]
     holes = [hole for hole in holes if anatomy.targets.covers(hole) == reasons.COVERED and not _named_in_full(anatomy)]
     if holes:
         text = f"{len(holes)} modules are missing from a regular series of layers, such as `{holes[0]}`."

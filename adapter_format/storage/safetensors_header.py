@@ -121,7 +121,7 @@ def _broken_frame(data: bytes, file_size: int, limits: Limits) -> Defect | None:
     """Return the defect that keeps the JSON from being looked at, if there is one."""
     start = data[:64].lower()
     # The length bytes of a sound file may spell a signature (a header of 640 bytes starts like a pickle).
-    plausible = data[LENGTH_BYTES:].lstrip()[:1] == b"{" and file_size > LENGTH_BYTES
+    plausible = data[LENGTH_BYTES:64].lstrip()[:1] == b"{" and file_size > LENGTH_BYTES
     for magic, kind, what in () if plausible else _SIGNATURES:
         if start.startswith(magic):
             return Defect(kind, f"The file is {what}, not a safetensors container ({file_size:,} bytes).", offset=0)

@@ -91,12 +91,18 @@ _COMMON: dict[str, Any] = {
 _LINEAR = {"d_in": WIDTH, "d_out": WIDTH}
 
 
-def _attention(bias: bool = False) -> dict[str, BaseLayer]:
-    names = ("q_proj", "k_proj", "v_proj", "o_proj")
-    return {
+def _decoder(bias: bool = False, head: Mapping[str, BaseLayer] | None = None) -> dict[str, BaseLayer]:
+    """Describe a decoder; `head` stands in the place of its language-model head, `bias` concerns attention."""
+    attention = {
         f"model.layers.{layer}.self_attn.{name}": BaseLayer("Linear", (WIDTH, WIDTH), bias)
         for layer in range(LAYERS)
-        for name in names
+        for name in ("q_proj", "k_proj", "v_proj", "o_proj")
+    }
+    return {
+        "model.embed_tokens": BaseLayer("Embedding", (VOCABULARY, WIDTH)),
+        **attention,
+        "model.norm": BaseLayer("LayerNorm", (WIDTH,)),
+        **(head or {"lm_head": BaseLayer("Linear", (WIDTH, VOCABULARY))}),
     }
 
 
@@ -171,27 +177,26 @@ def examples() -> dict[str, Example]:
     """Return every example by name."""
     q_and_v = _adapted("q_proj", "v_proj")
     embedding = {"model.token_embedding": BaseLayer("Embedding", (VOCABULARY, WIDTH))}
-    tokens = {"model.embed_tokens": BaseLayer("Embedding", (VOCABULARY, WIDTH))}
     experts = {
         f"model.layers.{layer}.mlp.experts": BaseLayer("Experts", (2, WIDTH, WIDTH), parameter="down_proj")
         for layer in range(LAYERS)
     }
-    biased = _attention(bias=True)
+    biased = _decoder(bias=True)
     score = {"score": BaseLayer("Linear", (WIDTH, 3), buffers=(("mask", 3),))}
     made = [
-        _example("plain", q_and_v, _attention()),
-        _example("rslora", q_and_v, _attention(), use_rslora=True),
-        _example("regex", q_and_v, _attention(), target_modules=r".*\.(q_proj|v_proj)"),
-        _example("layers", q_and_v, _attention(), layers_to_transform=[0, 1, 2, 3]),
+        _example("plain", q_and_v, _decoder()),
+        _example("rslora", q_and_v, _decoder(), use_rslora=True),
+        _example("regex", q_and_v, _decoder(), target_modules=r".*\.(q_proj|v_proj)"),
+        _example("layers", q_and_v, _decoder(), layers_to_transform=[0, 1, 2, 3]),
         _example(
             "patterns",
             q_and_v,
-            _attention(),
+            _decoder(),
             ranks={"q_proj": 2},
             rank_pattern={"q_proj": 2},
             alpha_pattern={"v_proj": 16},
         ),
-        _example("dora", q_and_v, _attention(), roles=("lora_magnitude_vector",), use_dora=True),
+        _example("dora", q_and_v, _decoder(), roles=("lora_magnitude_vector",), use_dora=True),
         _example("lora-bias", q_and_v, biased, roles=("lora_B_bias",), lora_bias=True),
         _example(
             "bias-all",
@@ -199,7 +204,9 @@ def examples() -> dict[str, Example]:
             biased,
             bias="all",
             companions={
-                f"{path}.base_layer.bias" if path in q_and_v else f"{path}.bias": ("F32", (WIDTH,)) for path in biased
+                f"{path}.base_layer.bias" if path in q_and_v else f"{path}.bias": ("F32", (WIDTH,))
+                for path, layer in biased.items()
+                if layer.bias
             },
         ),
         _example(
@@ -225,14 +232,14 @@ def examples() -> dict[str, Example]:
         _example(
             "saved-module",
             q_and_v,
-            {**_attention(), **score},
+            _decoder(head=score),
             modules_to_save=["score"],
             companions={"score.weight": ("F32", (3, WIDTH)), "score.mask": ("BOOL", (3,))},
         ),
         _example(
             "tokens",
             q_and_v,
-            {**_attention(), **tokens},
+            _decoder(),
             trainable_token_indices=[1, 3, 5],
             companions={"model.embed_tokens.token_adapter.trainable_tokens_delta": ("F32", (3, WIDTH))},
         ),
