@@ -67,14 +67,17 @@ def constraints_of(peft_type: str) -> tuple[Constraint, ...]:
 
 class _Table(NamedTuple):
     defaults: Mapping[str, Any]
-    by_field: Mapping[str, tuple[Constraint, ...]]
+    by_field: Mapping[str, list[Constraint]]
 
 
 @functools.cache
 def _table(peft_type: str) -> _Table:
     fields = fields_of(peft_type)
-    constraints = constraints_of(peft_type)
-    by_field = {name: tuple(c for c in constraints if name in c.fields) for name in fields}
+    by_field: dict[str, list[Constraint]] = {name: [] for name in fields}
+    for constraint in constraints_of(peft_type):
+        for name in constraint.fields:
+            if name in by_field:
+                by_field[name].append(constraint)
     return _Table({name: field.default for name, field in fields.items()}, by_field)
 
 

@@ -11,7 +11,7 @@ class Limits(NamedTuple):
     `header_bytes` is far below the 100,000,000 of the safetensors library on purpose: 44,800 LoRA tensors need 7 MB.
     """
 
-    config_bytes: int = 16_000_000
+    config_bytes: int = 4_000_000
     header_bytes: int = 25_000_000
     tensors: int = 200_000
     dimensions: int = 64

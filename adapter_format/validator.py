@@ -7,10 +7,11 @@ import os
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from adapter_format.config import CONFIG_NAME, LEGACY_WEIGHTS_NAME, WEIGHTS_NAME
+from adapter_format.config import LEGACY_WEIGHTS_NAME, WEIGHTS_NAME
 from adapter_format.dtypes import BITS
-from adapter_format.findings import SEVERITIES, Finding, Location, Report, Summary, Unchecked
+from adapter_format.findings import SEVERITIES, Finding, Report, Summary, Unchecked
 from adapter_format.limits import DEFAULT_LIMITS, Limits
+from adapter_format.places import with_offsets
 from adapter_format.reading import adapter_directory, checkpoint_in_memory, is_adapter, read_checkpoint
 from adapter_format.rules.registry import DATA_CHECK, HEADER_CHECKS
 from adapter_format.storage.safetensors_header import UNKNOWN
@@ -121,7 +122,7 @@ def _scan_values(directory: str, checkpoint: Checkpoint, progress: Progress | No
 
 
 def _report(path: str, checkpoint: Checkpoint, findings: list[Finding], *, data: bool) -> Report:
-    located = [_locate(finding, checkpoint) for finding in findings]
+    located = [with_offsets(finding, checkpoint) for finding in findings]
     return Report(
         path,
         _peft_type(checkpoint),
@@ -138,30 +139,6 @@ _SILENT = {"silent-wrong": 0, "warns": 1, "unknown": 2, "raises": 3, "silent-ok"
 def _importance(finding: Finding) -> tuple[int, int, str]:
     """Order findings: errors before warnings, and among them what a loader does not tell before what it does."""
     return SEVERITIES.index(finding.severity), _SILENT[finding.peft], finding.rule
-
-
-def _locate(finding: Finding, checkpoint: Checkpoint) -> Finding:
-    """Add byte offsets and lines to the first places of a finding."""
-    from adapter_format.storage.strict_json import locate
-
-    places = list(finding.places)
-    data = checkpoint.config_data
-    for index, place in enumerate(places[:5]):
-        if place.file == CONFIG_NAME and place.pointer is not None and place.line is None and data is not None:
-            found = locate(data, place.pointer)
-            if found is not None:
-                offset = found.key_offset if found.key_offset is not None else found.offset
-                places[index] = place._replace(offset=offset, line=found.line)
-        elif place.file == checkpoint.weights_file and place.tensor is not None and place.offset is None:
-            places[index] = _with_offset(place, checkpoint)
-    return finding._replace(places=tuple(places))
-
-
-def _with_offset(place: Location, checkpoint: Checkpoint) -> Location:
-    """Point to the first byte of a tensor's data."""
-    header = checkpoint.header
-    info = header.tensors.get(place.tensor) if header is not None and place.tensor is not None else None
-    return place if info is None or header is None else place._replace(offset=header.data_start + info.start)
 
 
 def _peft_type(checkpoint: Checkpoint) -> str | None:

@@ -101,7 +101,8 @@ def roles() -> str:
     for role in layout().roles.values():
         suffixes = code(role.suffix) + "".join(f", read also {code(other)}" for other in role.also_read)
         when = conditions(role.declared_by) if role.declared_by else "its kind has it"
-        rows.append((code(role.name), suffixes, role.purpose, when, role.untrained or "-"))
+        untrained = role.untrained or ("anything" if role.may_be_zero else "not zero")
+        rows.append((code(role.name), suffixes, role.purpose, when, untrained))
     return table(("role", "suffix on disk", "what it is", "required when", "untrained"), rows)
 
 
@@ -213,6 +214,8 @@ def field_row(name: str, schema: Mapping[str, Any]) -> tuple[str, ...]:
 
 def type_of(schema: Mapping[str, Any]) -> str:
     """Say in words which values a schema allows."""
+    if "x-expected" in schema:
+        return str(schema["x-expected"])
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2] + " object"
     if "anyOf" in schema:
@@ -303,4 +306,4 @@ def size_example() -> str:
 
 def _size_row(name: str, size: PredictedSize) -> tuple[str, ...]:
     ratio = PARAMETERS_OF_7B * 2 / size.bytes
-    return name, f"{size.parameters:,}", f"{size.bytes:,} ({size.bytes / 1e6:.1f} MB)", f"{ratio:.0f} times"
+    return name, f"{size.parameters:,}", f"{size.bytes:,} ({size.bytes / 1e6:.2f} MB)", f"{ratio:.0f} times"

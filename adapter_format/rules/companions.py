@@ -79,7 +79,7 @@ SAVED_MODULE_SPELLING = Rule(
     "AF323", "saved-module-spelling", "error", "KEY-9", "In-memory names of saved modules in the keys",
     "On disk a saved module has its original path; with `modules_to_save.default` in it, PEFT does not find it.",
     "Remove `modules_to_save.<name>.` from the keys and drop every `original_module` tensor.", "raises",
-    (mutation("saved-module", RenameTensors(r"score\.", "score.modules_to_save.default.")),), pains=("P03", "P10"), fixable=True,
+    (mutation("saved-module", RenameTensors(r"score\.", "score.modules_to_save.default.")),), pains=("P03", "P10"),
 )  # fmt: skip
 STORED_EMBEDDING = Rule(
     "AF328", "stored-embedding", "info", "KEY-9", "A whole embedding or head is stored",
@@ -126,7 +126,7 @@ def check_companions(checkpoint: Checkpoint) -> Iterator[Finding]:
         found = [c for c in anatomy.companions_that_are(what) if not is_suffixed_role(anatomy, c.path)]
         if found:
             name = found[0].detail
-            text = f"{tensors_of(len(found))} are spelled as {name} spells them, such as {found[0].info.name!r}."
+            text = f"Spelled as {name} spells them: {tensors_of(len(found))}, such as {found[0].info.name!r}."
             yield rule.finding(text, places(c.info.name for c in found), mend=_foreign_mend(found[0].info.name, anatomy))
     if config is None:
         return
@@ -134,22 +134,22 @@ def check_companions(checkpoint: Checkpoint) -> Iterator[Finding]:
     biases = [c for c in base if c.path.endswith(".bias")]
     layer_biases = [c for c in anatomy.companions_that_are(parts.BASE_LAYER) if c.path.endswith(".bias")]
     if biases or layer_biases:
-        text = f"{tensors_of(len(biases) + len(layer_biases))} are biases of the base model, which `bias` does not declare."
+        text = f"Biases of the base model that `bias` does not declare: {tensors_of(len(biases) + len(layer_biases))}."
         yield UNKNOWN_BIAS.finding(text, places(c.info.name for c in (*biases, *layer_biases)))
     others = [c for c in base if not c.path.endswith(".bias")]
     if others:
         nbytes = sum(c.info.nbytes for c in others)
-        text = f"{tensors_of(len(others))} ({nbytes:,} bytes) are the base model's own, such as {others[0].info.name!r}; loading overwrites them."
+        text = f"Weights of the base model itself: {tensors_of(len(others))} of {nbytes:,} bytes, such as {others[0].info.name!r}; loading overwrites the base's."
         yield BASE_WEIGHT.finding(text, places(c.info.name for c in others))
     layers = [c for c in anatomy.companions_that_are(parts.BASE_LAYER) if not c.path.endswith(".bias")]
     if layers:
-        text = f"{tensors_of(len(layers))} overwrite weights of the base model, such as {layers[0].info.name!r}."
+        text = f"Loading overwrites weights of the base model with {tensors_of(len(layers))}, such as {layers[0].info.name!r}."
         yield BASE_LAYER.finding(text, places(c.info.name for c in layers))
     embeddings = anatomy.companions_that_are(parts.EMBEDDING)
     if embeddings:
         first = embeddings[0].info
         nbytes = sum(c.info.nbytes for c in embeddings)
-        text = f"{tensors_of(len(embeddings))} of whole embeddings are stored ({nbytes:,} bytes), {first.name!r} with {first.shape[0] if first.shape else 0:,} rows."
+        text = f"Whole embeddings are stored: {tensors_of(len(embeddings))} of {nbytes:,} bytes; {first.name!r} has {first.shape[0] if first.shape else 0:,} rows."
         yield STORED_EMBEDDING.finding(text, places(c.info.name for c in embeddings))
     yield from _check_saved_modules(anatomy, config)
     yield from _check_tokens(anatomy, config)
@@ -171,7 +171,7 @@ def _check_saved_modules(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterato
     copies = anatomy.companions_that_are(parts.SAVED_COPY)
     misspelt = [c for c in copies if not _is_plain_copy(c.path)]
     if misspelt:
-        text = f"{tensors_of(len(misspelt))} have the in-memory name of a saved module, such as {misspelt[0].info.name!r}."
+        text = f"Spelled as in memory, not as on disk: {tensors_of(len(misspelt))} of saved modules, such as {misspelt[0].info.name!r}."
         yield SAVED_MODULE_SPELLING.finding(text, places(c.info.name for c in misspelt))
     spelled = " ".join(c.path for c in copies)
     for index, name in enumerate(wanted if isinstance(wanted, list) else ()):

@@ -276,7 +276,7 @@ def check_weights_present(checkpoint: Checkpoint) -> Iterator[Finding]:
         return
     shards = [name for name in listing.entries if name.startswith("adapter_model-") and "-of-" in name]
     if shards:
-        text = f"The weights are split into {len(shards)} shards, expected one file `{WEIGHTS_NAME}`."
+        text = f"The weights are split into shards ({len(shards)} found), expected one file `{WEIGHTS_NAME}`."
         yield WEIGHTS_SHARDED.finding(text, [Location(name) for name in shards])
         return
     others = [name for name in listing.entries if name.endswith((".safetensors", ".npz", ".gguf", ".pt", ".pth"))]

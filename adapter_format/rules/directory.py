@@ -46,7 +46,7 @@ TRAINING_STATE = Rule(
 SUB_ADAPTER = Rule(
     "AF605", "sub-adapter", "info", "DIR-2", "Further adapters in sub-folders",
     "PEFT stores every adapter but `default` in a folder of its name; each is judged by itself.",
-    "Nothing, if it is meant; load one with `subfolder=`.", "silent-ok",
+    "If it is meant, load one of them with `subfolder=`; otherwise remove the folder.", "silent-ok",
     (mutation("plain", CopyFile(CONFIG_NAME, f"other/{CONFIG_NAME}"), CopyFile(WEIGHTS_NAME, f"other/{WEIGHTS_NAME}")),),
 )  # fmt: skip
 SEVERAL_CANDIDATES = Rule(
@@ -192,7 +192,7 @@ def check_sub_adapters(checkpoint: Checkpoint) -> Iterator[Finding]:
     checkpoints = [name for name in folders if _CHECKPOINT.match(name)]
     others = [name for name in folders if name not in checkpoints]
     if checkpoints:
-        text = f"{len(checkpoints)} checkpoint folders hold adapters too, such as {checkpoints[0]!r}."
+        text = f"Adapters in checkpoint folders too ({len(checkpoints)}): {checkpoints[0]!r} and so on." if len(checkpoints) > 1 else f"The folder {checkpoints[0]!r} holds an adapter too."
         yield SEVERAL_CANDIDATES.finding(text, [Location(name) for name in checkpoints])
     numbered = [name for name in others if name.isdigit()]
     if numbered:
@@ -203,7 +203,7 @@ def check_sub_adapters(checkpoint: Checkpoint) -> Iterator[Finding]:
         others = [name for name in others if name not in numbered]
         yield ADAPTER_NAME_COLLISION.finding(text, [Location(name) for name in numbered])
     if others:
-        text = f"{len(others)} sub-folders hold adapters: {', '.join(map(repr, others[:6]))}."
+        text = f"Adapters in sub-folders ({len(others)}): {', '.join(map(repr, others[:6]))}."
         yield SUB_ADAPTER.finding(text, [Location(name) for name in others])
 
 

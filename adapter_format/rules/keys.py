@@ -35,13 +35,13 @@ KEY_PREFIX_MISSING = Rule(
     (mutation("plain", RenameTensors(r"^base_model\.model\.", "")),),
     quotes=(MISSING_KEYS,), pains=("P01",),
     note="Transformers' own loader reads such a file; PEFT and the servers that follow it do not. One part too few or too "
-    "many behind the prefix can't be told without the base model.", fixable=True,
+    "many behind the prefix can't be told without the base model.",
 )  # fmt: skip
 KEY_PREFIX_DOUBLED = Rule(
     "AF302", "key-prefix-doubled", "error", "KEY-1", "The prefix stands twice in the keys",
     "A wrapped model was wrapped again before saving; PEFT finds none of the tensors and answers as the base model does.",
     "Remove one `base_model.model.` from each key.", "warns",
-    (mutation("plain", RenameTensors("^", "base_model.model.")),), quotes=(MISSING_KEYS,), pains=("P01",), fixable=True,
+    (mutation("plain", RenameTensors("^", "base_model.model.")),), quotes=(MISSING_KEYS,), pains=("P01",),
 )  # fmt: skip
 KEY_WRAPPER = Rule(
     "AF303", "key-wrapper", "error", "KEY-2", "A training wrapper's name in the keys",
@@ -53,7 +53,7 @@ KEY_WRAPPER = Rule(
      mutation("plain", RenameTensors("^", "module."), name="module"),
      mutation("plain", RenameTensors(r"\.self_attn\.", "._fsdp_wrapped_module.self_attn."), name="fsdp"),
      mutation("plain", RenameTensors("^", "thinker."), name="outside the prefix")),
-    quotes=(MISSING_KEYS,), pains=("P01",), fixable=True,
+    quotes=(MISSING_KEYS,), pains=("P01",),
 )  # fmt: skip
 ADAPTER_NAME_IN_KEY = Rule(
     "AF304", "adapter-name-in-key", "error", "KEY-3", "The adapter's name was left in the keys",
@@ -61,7 +61,7 @@ ADAPTER_NAME_IN_KEY = Rule(
     "only when it loads the adapter under that very name.",
     "Remove the name from each key, or save with `adapter_format.extract_adapter`.", "silent-ok",
     (mutation("plain", RenameTensors(r"(lora_[AB])\.weight$", r"\1.default.weight")),),
-    quotes=(MISSING_KEYS,), pains=("P01", "P26"), fixable=True,
+    quotes=(MISSING_KEYS,), pains=("P01", "P26"),
     note="The reference behaviour is measured under the name `default`; under another name the adapter is a no-op.",
 )  # fmt: skip
 PARTNER_MISSING = Rule(
@@ -98,7 +98,7 @@ EMBEDDING_KEY_SUFFIX = Rule(
     "AF322", "embedding-key-suffix", "error", "KEY-4", "`.weight` behind an embedding's factors",
     "The factors of an embedding are parameters, not modules; PEFT does not find them under the longer name.",
     "Remove `.weight` from the keys.", "warns",
-    (mutation("embedding", RenameTensors(r"(lora_embedding_[AB])$", r"\1.weight")),), quotes=(MISSING_KEYS,), fixable=True,
+    (mutation("embedding", RenameTensors(r"(lora_embedding_[AB])$", r"\1.weight")),), quotes=(MISSING_KEYS,),
 )  # fmt: skip
 DUPLICATE_ROLE = Rule(
     "AF330", "duplicate-role", "error", "KEY-4", "Two keys fill the same place",
@@ -148,10 +148,10 @@ def check_spelling(checkpoint: Checkpoint) -> Iterator[Finding]:
         yield rule.finding(text, places(item.key for item in found))
     suffixed = [c for c in anatomy.companions if is_suffixed_role(anatomy, c.path)]
     if suffixed:
-        text = f"{tensors_of(len(suffixed))} of an embedding's factors end in `.weight`, which PEFT does not find."
+        text = f"`.weight` stands behind an embedding's factors ({tensors_of(len(suffixed))}); PEFT does not find them so."
         yield EMBEDDING_KEY_SUFFIX.finding(text, places(c.info.name for c in suffixed))
     if anatomy.duplicates:
-        text = f"{tensors_of(len(anatomy.duplicates))} fill a place that another key fills already."
+        text = f"{anatomy.duplicates[0]!r} fills a place that another key fills already ({tensors_of(len(anatomy.duplicates))})."
         yield DUPLICATE_ROLE.finding(text, places(anatomy.duplicates))
 
 

@@ -106,6 +106,8 @@ PATTERN_ORDER = Rule(
 
 RULES = tuple(value for value in list(globals().values()) if isinstance(value, Rule))
 
+_MOST_DIGITS = 18
+"""Digits of a layer's number; Python refuses to convert thousands of them."""
 _STEPS_FOR_ALL_PAIRS = 4_000_000
 _STEPS_OF_A_PAIR = 20
 _LEFT_OUT = frozenset({reasons.EXCLUDED, reasons.SAVED})
@@ -230,7 +232,7 @@ def check_layer_series(checkpoint: Checkpoint) -> Iterator[Finding]:
             # The series of an adapter mostly run through the same layers.
             layers = tuple([path[before : len(path) - after] for path in paths])
             if layers not in missing:
-                missing[layers] = _holes(set(map(int, layers)))
+                missing[layers] = _holes(set(map(int, layers))) if max(map(len, layers)) <= _MOST_DIGITS else []
             holes += [".".join(_numbered(template, hole)) for hole in missing[layers]]
     holes = [hole for hole in holes if anatomy.targets.covers(hole) == reasons.COVERED and not _named_in_full(anatomy)]
     if holes:
@@ -326,7 +328,7 @@ def _check_pattern_table(
     unused = [pattern for pattern in sound if pattern not in used]
     if unused and not has_parameters:
         where = [Location(CONFIG_NAME, pointer=f"/{field}/{_escape(pattern)}") for pattern in unused]
-        text = f"{len(unused)} of {len(patterns)} entries of `{field}` match no stored module, first {unused[0][:80]!r}."
+        text = f"`{field}`: no stored module matches {unused[0][:80]!r} ({len(unused)} of {len(patterns)} entries match none)."
         yield PATTERN_UNMATCHED.finding(text, where)
     contested = {
         tuple(found) for found in hits.values() if len({repr(patterns[pattern]) for pattern in found}) > 1
@@ -334,7 +336,7 @@ def _check_pattern_table(
     if contested:
         first, second = next(iter(sorted(contested)))[:2]
         count = sum(len({repr(patterns[pattern]) for pattern in found}) > 1 for found in hits.values())
-        text = f"`{field}`: {first[:60]!r} and {second[:60]!r} both match {count} modules and give different values; the first in order wins."
+        text = f"`{field}`: {first[:60]!r} and {second[:60]!r} both match (in {count} of {len(paths)} modules) and give different values; the first in order wins."
         yield PATTERN_ORDER.finding(text, [Location(CONFIG_NAME, pointer=f"/{field}/{_escape(first)}")])
 
 

@@ -95,13 +95,13 @@ def check_values(
 def _check_finite(statistics: Statistics) -> Iterator[Finding]:
     for rule, name, counts, first in (
         (NAN, "NaN", {key: s.nan for key, s in statistics.items()}, {key: s.first_nan for key, s in statistics.items()}),
-        (INFINITE, "infinite", {key: s.infinite for key, s in statistics.items()},
+        (INFINITE, "infinity", {key: s.infinite for key, s in statistics.items()},
          {key: s.first_infinite for key, s in statistics.items()}),
     ):  # fmt: skip
         found = [key for key, count in counts.items() if count]
         if found:
             values = sum(counts[key] for key in found)
-            text = f"{values:,} {name} values in {tensors_of(len(found))}; the first in {found[0]!r} at element {first[found[0]]}."
+            text = f"{values:,} {name} in {tensors_of(len(found))}; the first in {found[0]!r} at element {first[found[0]]}."
             yield rule.finding(text, places(found))
 
 
@@ -130,16 +130,16 @@ def _check_zeros(anatomy: Anatomy, statistics: Statistics) -> Iterator[Finding]:
     if fresh and not trained:
         yield NEVER_TRAINED.finding(f"All {len(fresh)} up factors are zero: the adapter changes nothing.", places(fresh))
     elif fresh:
-        text = f"{len(fresh)} of {len(fresh) + trained} up factors are zero, first {fresh[0]!r}."
+        text = f"Zero everywhere: {len(fresh)} of {len(fresh) + trained} up factors, first {fresh[0]!r}."
         yield PARTLY_TRAINED.finding(text, places(fresh))
     if dead:
-        yield DOWN_ZERO.finding(f"{tensors_of(len(dead))} that training never leaves at zero are all zero, first {dead[0]!r}.", places(dead))
+        yield DOWN_ZERO.finding(f"All zero, though never zero by initialisation: {tensors_of(len(dead))}, first {dead[0]!r}.", places(dead))
     if rows:
         key, count, total = rows[0]
-        text = f"{tensors_of(len(rows))} have rows of zeros; {key!r} has {count:,} of {total:,}."
+        text = f"Rows of zeros in {tensors_of(len(rows))}; {key!r} has {count:,} of {total:,}."
         yield ZERO_ROWS.finding(text, places(key for key, _, _ in rows))
     if subnormal:
-        yield SUBNORMAL.finding(f"{tensors_of(len(subnormal))} hold subnormal values only, first {subnormal[0]!r}.", places(subnormal))
+        yield SUBNORMAL.finding(f"Subnormal values only in {tensors_of(len(subnormal))}, first {subnormal[0]!r}.", places(subnormal))
 
 
 def _check_identical(
@@ -161,5 +161,5 @@ def _check_identical(
             if other is not info and identical(other, info):
                 found.append((other.name, info.name))
     if found:
-        text = f"{len(found)} tensors repeat another's bytes; {found[0][1]!r} is equal to {found[0][0]!r}."
+        text = f"{found[0][1]!r} holds the same bytes as {found[0][0]!r} ({tensors_of(len(found))} repeat another)."
         yield IDENTICAL.finding(text, [Location(WEIGHTS_NAME, key) for _, key in found])

@@ -35,10 +35,12 @@ class Listing(NamedTuple):
     Attributes:
         entries: sorted by name.
         truncated: whether there were more than the limit.
+        path: the directory.
         unreadable: why the directory could not be listed, "" if it could.
     """
 
     entries: dict[str, Entry]
+    path: str
     truncated: bool = False
     unreadable: str = ""
 
@@ -60,8 +62,8 @@ def list_directory(path: str, limits: Limits = DEFAULT_LIMITS) -> Listing:
                     break
                 entries[item.name] = _entry(path, item)
     except OSError as error:
-        return Listing({}, unreadable=error.strerror or str(error))
-    return Listing(dict(sorted(entries.items())), truncated)
+        return Listing({}, path, unreadable=error.strerror or str(error))
+    return Listing(dict(sorted(entries.items())), path, truncated)
 
 
 def _entry(folder: str, item: os.DirEntry[str]) -> Entry:

@@ -85,7 +85,7 @@ def parse_header(data: bytes, file_size: int, limits: Limits = DEFAULT_LIMITS) -
     for fault in document.defects:
         kind = _JSON_KINDS.get(fault.kind, "header-not-json")
         offset = LENGTH_BYTES + fault.offset
-        defects.append(Defect(kind, f"The header {_lower(fault.message)}.", None, fault.pointer, offset))
+        defects.append(Defect(kind, f"The header is not as it must be: {fault.message}.", None, fault.pointer, offset))
     if not document.complete:
         return Header({}, None, data_start, file_size, tuple(defects), readable=False)
     if not isinstance(document.value, dict):
@@ -111,10 +111,6 @@ _HARMLESS = frozenset(
 
 def _harmless(defects: list[Defect]) -> bool:
     return all(defect.kind in _HARMLESS for defect in defects)
-
-
-def _lower(sentence: str) -> str:
-    return sentence.rstrip(".")
 
 
 def _broken_frame(data: bytes, file_size: int, limits: Limits) -> Defect | None:
