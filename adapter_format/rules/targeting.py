@@ -279,7 +279,7 @@ def check_patterns(checkpoint: Checkpoint) -> Iterator[Finding]:
     for field in (layout.targets["modules"], layout.targets["excluded"]):
         value = config.get(field)
         if isinstance(value, str) and value.lower() != "all-linear":
-            yield from _check_pattern(value, Location(CONFIG_NAME, pointer=f"/{field}"))
+            yield from _check_pattern(value, Location(CONFIG_NAME, pointer=f"/{field}"), paths)
     for field in (layout.rank["pattern"], layout.scaling["pattern"]):
         patterns = config.get(field)
         if isinstance(patterns, dict):
@@ -290,9 +290,12 @@ def _has_parameters(anatomy: Anatomy | None) -> bool:
     return anatomy is not None and anatomy.targets is not None and bool(anatomy.targets.parameters)
 
 
-def _check_pattern(pattern: str, place: Location) -> Iterator[Finding]:
+def _check_pattern(pattern: str, place: Location, paths: Iterable[str] = ()) -> Iterator[Finding]:
+    budget = Budget(_STEPS_FOR_ALL_PAIRS)
     try:
-        compile_pattern(pattern)
+        compiled = compile_pattern(pattern)
+        for path in paths:
+            compiled.fullmatch(path, budget)
     except PatternError as error:
         yield PATTERN_INVALID.finding(f"The pattern {pattern[:80]!r} is no regex: {error}.", [place])
     except PatternTooCostly as error:
