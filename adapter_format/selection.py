@@ -38,9 +38,7 @@ class Judged(NamedTuple):
     ignored: int
 
 
-def read_selection(
-    select: Iterable[str] = (), ignore: Iterable[str] = (), severities: Iterable[str] = ()
-) -> Selection:
+def read_selection(select: Iterable[str] = (), ignore: Iterable[str] = (), severities: Iterable[str] = ()) -> Selection:
     """Read a selection from texts.
 
     Args:
@@ -80,6 +78,8 @@ def _rules_named(name: str) -> list[str]:
         found = [rule.id for rule in all_rules() if rule.id.startswith(prefix)]
         if found:
             return found
+        families = ", ".join(sorted({rule.id[:3] for rule in all_rules()}))
+        raise UsageError(f"No rule's id begins with {name[:80]!r}; there are {families}.")
     return [find_rule(name).id]
 
 

@@ -6,12 +6,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import adapter_format as af
 from adapter_format.layouts import layout_of
 from adapter_format.rules.registry import all_rules
+
+if TYPE_CHECKING:
+    from adapter_format.rules.rule import Rule
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEC = ROOT / "spec"
@@ -49,12 +53,16 @@ def rules_named_in(clause_text: str) -> set[str]:
 
 
 def test_every_clause_is_checked_or_says_why_not() -> None:
-    silent = [
-        clause
-        for clause, text in clauses().items()
-        if not rules_named_in(text) and not re.search(r"\(not checkable: \S.{20,}", text, re.DOTALL)
-    ]
-    assert silent == []
+    found = clauses()
+    reasons = {
+        clause: reason[1]
+        for clause, text in found.items()
+        if (reason := re.search(r"(?s)\(not checkable: (.+?)\)", text))
+    }
+    for clause, text in found.items():
+        if not rules_named_in(text):
+            shared = re.match(r"as ([A-Z]+-\d+)\b", reasons[clause])
+            assert len(reasons[shared[1]] if shared else reasons[clause]) > 30, clause
 
 
 def test_a_clause_without_rules_has_no_empty_list() -> None:
@@ -80,8 +88,7 @@ def test_links_in_the_text_agree_with_the_rules() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=lambda rule: rule.id)
-def test_the_words_of_a_clause_carry_the_severity_of_its_rule(rule: object) -> None:
-    assert rule in RULES.values()
+def test_the_words_of_a_clause_carry_the_severity_of_its_rule(rule: Rule) -> None:
     word = _WORDS.get(rule.severity)
     assert word is None or word.search(clauses()[rule.clause])
 

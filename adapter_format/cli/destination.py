@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
@@ -31,6 +30,8 @@ def open_output(path: str | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
         return
+    import secrets
+
     temporary = None
     try:
         target = os.path.realpath(path)

@@ -90,7 +90,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog=PROGRAM)
     wanted = next((text for text in arguments if not text.startswith("-")), "")
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.", allow_abbrev=False)
@@ -107,5 +107,3 @@ def _drop_output() -> None:
         os.close(nowhere)
     except (OSError, ValueError):
         return
-
-

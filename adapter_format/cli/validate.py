@@ -59,15 +59,16 @@ def run(arguments: argparse.Namespace) -> int:
     if not totals.adapters:
         say(f"No adapter was found under {', '.join(map(shorten, arguments.paths[:3]))}.")
         return NOTHING_FOUND
-    failing = totals.failed or (arguments.strict and totals.findings["warning"])
-    return FINDINGS if failing and not arguments.exit_zero else FINE
+    return FINDINGS if totals.failed and not arguments.exit_zero else FINE
 
 
 def _judge(arguments: argparse.Namespace, bar: Bar) -> Iterator[Report]:
     found = chain.from_iterable(find_adapters(path) for path in arguments.paths)
     if arguments.jobs == 1:
         for path in found:
-            yield validate(path, data=arguments.data, progress=lambda done, total: bar.update(done, total, of_bytes=True))
+            yield validate(
+                path, data=arguments.data, progress=lambda done, total: bar.update(done, total, of_bytes=True)
+            )
         return
     with _processes(arguments.jobs) as executor:
         yield from validate_many(found, data=arguments.data, executor=executor)
@@ -95,7 +96,7 @@ def _write(arguments: argparse.Namespace, judged: Iterable[Judged], stream: Text
     def counted() -> Iterator[Judged]:
         nonlocal totals
         for item in judged:
-            totals = add(totals, item)
+            totals = add(totals, item, strict=arguments.strict)
             yield item
             bar.update(totals.adapters, None)
 
@@ -103,7 +104,7 @@ def _write(arguments: argparse.Namespace, judged: Iterable[Judged], stream: Text
         paper = paper_for(stream)
         for report, _ in counted():
             _make_room(stream, bar)
-            paper.write(adapter_lines(report, paper.width, fold=arguments.fold))
+            paper.write(adapter_lines(report, paper.width, fold=arguments.fold, strict=arguments.strict))
         _make_room(stream, bar)
         paper.write(closing_lines(totals, paper.width))
         return totals

@@ -21,12 +21,11 @@ def size(nbytes: int) -> str:
     """Say a size in decimal units with one place, rounded down: 33,554,432 bytes are `33.5 MB`."""
     if nbytes < 1000:
         return count(nbytes, "byte")
-    unit, tenths = _UNITS[0], nbytes // 100
-    for unit in _UNITS:
-        if tenths < 10_000:
-            break
-        tenths //= 1000
-    return f"{tenths // 10:,}.{tenths % 10} {unit}"
+    step = 0
+    while nbytes >= 1000 ** (step + 2) and step < len(_UNITS) - 1:
+        step += 1
+    tenths = nbytes * 10 // 1000 ** (step + 1)
+    return f"{tenths // 10:,}.{tenths % 10} {_UNITS[step]}"
 
 
 def number(value: float) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SCHEMA_ID = "https://adapter-format.github.io/schemas/1.0/report.schema.json"
 SPEC_VERSION = "1.0"
+TOOL = {"name": "adapter-format", "version": __version__}
 RULE_PAGE = "https://github.com/adapter-format/adapter-format/blob/main/spec/rules/{}.md"
 FURTHER_PLACES = 5
 """How many places of a folded finding are listed behind the first."""
@@ -33,7 +34,7 @@ def render_json(judged: Iterable[Judged], *, fold: bool = True) -> Iterator[str]
     """
     head = {
         "schema": SCHEMA_ID,
-        "tool": {"name": "adapter-format", "version": __version__},
+        "tool": TOOL,
         "spec_version": SPEC_VERSION,
     }
     yield dump(head)[: -len("\n}")] + ',\n  "adapters": ['

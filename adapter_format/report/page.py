@@ -104,10 +104,15 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Span | str]], width: in
     taken = sum(widths) + 2 * len(widths)
     longest = max((columns(row[-1].text) for row in cells), default=0)
     beside = taken + longest <= width or taken + 36 <= width
-    titles = [_pad(Span(title, "dim"), size, numeric[i : i + 1]) for i, (title, size) in enumerate(zip(fixed, widths, strict=True))]
+    titles = [
+        _pad(Span(title, "dim"), size, numeric[i : i + 1])
+        for i, (title, size) in enumerate(zip(fixed, widths, strict=True))
+    ]
     yield (*_joined(titles), Span(last, "dim")) if beside else tuple(_joined(titles)[:-1])
     for row in cells:
-        padded = [_pad(cell, size, numeric[i : i + 1]) for i, (cell, size) in enumerate(zip(row[:-1], widths, strict=True))]
+        padded = [
+            _pad(cell, size, numeric[i : i + 1]) for i, (cell, size) in enumerate(zip(row[:-1], widths, strict=True))
+        ]
         if not beside:
             yield tuple(_joined(padded)[:-1])
             yield from wrap([row[-1]], width, indent=4)

@@ -41,14 +41,19 @@ class Paper(NamedTuple):
     write: Callable[[Iterable[Line]], None]
 
 
-def paper_for(stream: TextIO) -> Paper:
+def paper_for(stream: TextIO, *, beyond_terminals: int = _PIPE_WIDTH) -> Paper:
     """Choose width and colour for a stream.
 
     Colour needs a terminal that is not dumb, and no `NO_COLOR` in the environment. Lines longer than 120 columns are
     hard to read, so that wider terminals are not filled. `COLUMNS` decides for streams that are no terminal.
+
+    Args:
+        stream: where to write.
+        beyond_terminals: width for streams that are no terminal, if `COLUMNS` does not say.
     """
     if not is_terminal(stream):
-        return Paper(_pipe_width(), lambda lines: _write_plain(stream, lines))
+        width = max(_declared_width() or beyond_terminals, _NARROWEST)
+        return Paper(width, lambda lines: _write_plain(stream, lines))
     width = min(max(_terminal_width(stream), _NARROWEST), _WIDEST)
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return Paper(width, lambda lines: _write_plain(stream, lines))
@@ -100,10 +105,6 @@ def _terminal_width(stream: TextIO) -> int:
         return os.get_terminal_size(stream.fileno()).columns or 80
     except (OSError, ValueError):
         return 80
-
-
-def _pipe_width() -> int:
-    return max(_declared_width() or _PIPE_WIDTH, _NARROWEST)
 
 
 def _declared_width() -> int:

@@ -35,7 +35,7 @@ class Totals(NamedTuple):
 
     Attributes:
         adapters: number of adapters judged.
-        failed: number of those with an error.
+        failed: number of those that do not pass.
         findings: number of findings by severity; those that the caller ignores under `ignored`.
         unchecked: how many adapters each thing was not looked at in.
         spaced: whether the last adapter's lines ended with a blank one.
@@ -51,32 +51,37 @@ class Totals(NamedTuple):
 NOTHING_YET = Totals(0, 0, Counter(), Counter(), spaced=True)
 
 
-def add(totals: Totals, judged: Judged) -> Totals:
+def fails(report: Report, *, strict: bool = False) -> bool:
+    """Whether an adapter does not pass: because of an error, or if the caller is strict of a warning."""
+    return not report.ok or (strict and report.number("warning") > 0)
+
+
+def add(totals: Totals, judged: Judged, *, strict: bool = False) -> Totals:
     """Count one more adapter."""
     report, ignored = judged
-    findings = Counter(finding.severity for finding in report.findings)
+    findings = Counter[str](finding.severity for finding in report.findings)
     return Totals(
         totals.adapters + 1,
-        totals.failed + (not report.ok),
-        totals.findings + Counter({**findings, "ignored": ignored}),
+        totals.failed + fails(report, strict=strict),
+        totals.findings + findings + Counter(ignored=ignored),
         totals.unchecked + Counter((item.what, item.why) for item in report.unchecked),
         spaced=bool(report.findings),
     )
 
 
-def adapter_lines(report: Report, width: int, *, fold: bool = True) -> Iterator[Line]:
+def adapter_lines(report: Report, width: int, *, fold: bool = True, strict: bool = False) -> Iterator[Line]:
     """Set one adapter: two lines if it is clean, its findings below if not.
 
     Args:
         report: the verdict.
         width: columns of the page.
         fold: whether to show only the first places of a finding.
+        strict: whether a warning is enough to fail.
     """
-    verdict = Span("ok", "ok") if report.ok else Span("FAIL", "error")
+    verdict = Span("FAIL", "error") if fails(report, strict=strict) else Span("ok", "ok")
     found = _found({severity: report.number(severity) for severity in ("error", "warning", "info")})
-    path = elide(report.path, _LONGEST_NAME)
-    title = [Span(path, "strong"), *([f" ({found})"] if found else [])]
-    yield line(verdict, " " * (_VERDICT - len(verdict.text)), *title)
+    path = Span(elide(report.path, _LONGEST_NAME), "strong")
+    yield line(verdict, " " * (_VERDICT - len(verdict.text)), path, f" ({found})" if found else "")
     yield from wrap([Span(figures(report.peft_type, report.summary), "dim")], width, indent=_VERDICT)
     for finding in report.findings:
         yield BLANK
@@ -146,7 +151,9 @@ def closing_lines(totals: Totals, width: int) -> Iterator[Line]:
         verdict += [", "] if verdict else []
         verdict.append(Span(f"{totals.failed:,} failed", "error"))
     found = _found(totals.findings)
-    yield from wrap([Span(count(totals.adapters, "adapter"), "strong"), ": ", *verdict, f"; {found}." if found else "."], width)
+    yield from wrap(
+        [Span(count(totals.adapters, "adapter"), "strong"), ": ", *verdict, f"; {found}." if found else "."], width
+    )
 
 
 def _found(numbers: Counter[str] | dict[str, int]) -> str:

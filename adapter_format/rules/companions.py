@@ -103,7 +103,7 @@ NAME_COLLISION = Rule(
 UNKNOWN_BIAS = Rule(
     "AF331", "bias-undeclared", "error", "KEY-6", "Biases that the config does not declare",
     "`bias` says `none`, but the file has biases of the base model: loading overwrites the base's own without a message.",
-    "Set `bias` to `all` or `lora_only` if they were trained, otherwise remove them.", "silent-wrong",
+    "Set `bias` to `all` or `lora_only` if they were trained, otherwise remove them.", "silent-ok",
     (mutation("bias-all", SetConfig("/bias", "none")),), quotes=(UNSUPPORTED_WEIGHT,), pains=("P10",),
 )  # fmt: skip
 BIAS_MISSING = Rule(

@@ -191,7 +191,7 @@ INIT_CHANGES_BASE = Rule(
     "AF223", "init-changes-base", "warning", "CFG-11", "The initialisation changes the base model",
     "The tensors are meant for a base from which the initial adapter was subtracted. PEFT repeats that when it loads; any "
     "other reader adds them to the unchanged base and computes something else.",
-    "Save with `path_initial_model_for_weight_conversion`, which makes it a plain LoRA of twice the rank.", "silent-ok",
+    "Save with `path_initial_model_for_weight_conversion`, which makes it a plain LoRA of twice the rank.", "silent-wrong",
     (mutation("plain", SetConfig("/init_lora_weights", "olora")),
      mutation("plain", SetConfig("/init_lora_weights", "pissa"), name="pissa")),
     pains=("P16",),

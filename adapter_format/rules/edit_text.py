@@ -25,9 +25,7 @@ def describe(edit: Edit) -> str:
     """
     if isinstance(edit, (edits.SetConfig, edits.DropConfig, edits.ReplaceConfigText)):
         return _in_config(edit)
-    if isinstance(
-        edit, (edits.ReplaceHeaderText, edits.PatchWeights, edits.TruncateWeights, edits.AppendWeights)
-    ):
+    if isinstance(edit, (edits.ReplaceHeaderText, edits.PatchWeights, edits.TruncateWeights, edits.AppendWeights)):
         return _in_container(edit)
     if isinstance(
         edit,
@@ -144,8 +142,7 @@ def _text(value: str | bytes) -> str:
 
 
 _ESCAPES = {
-    chr(code): {10: r"\n", 13: r"\r", 9: r"\t"}.get(code, rf"\x{code:02x}")
-    for code in (*range(32), *range(127, 256))
+    chr(code): {10: r"\n", 13: r"\r", 9: r"\t"}.get(code, rf"\x{code:02x}") for code in (*range(32), *range(127, 256))
 }
 
 

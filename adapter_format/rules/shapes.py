@@ -93,7 +93,7 @@ MIXED_DTYPES = Rule(
 INTEGER_DTYPE = Rule(
     "AF409", "integer-dtype", "warning", "LAY-5", "Factors stored as integers",
     "PEFT converts them to floats as they stand; quantized values without their scales mean nothing.",
-    "Store the dequantized values as F32, BF16 or F16.", "silent-ok",
+    "Store the dequantized values as F32, BF16 or F16.", "silent-wrong",
     (mutation("plain", CastTensors(r"lora_[AB]\.weight", "I32")),),
 )  # fmt: skip
 UNUSUAL_DTYPE = Rule(

@@ -98,7 +98,7 @@ PATTERN_ORDER = Rule(
     "AF327", "pattern-order", "warning", "CFG-10", "Overlapping patterns whose order decides",
     "The first match wins, but PEFT's own writer sorts the entries: an adapter trained with another order is reloaded "
     "with another rank or scale.",
-    "Write patterns that do not overlap, such as full module paths.", "silent-ok",
+    "Write patterns that do not overlap, such as full module paths.", "silent-wrong",
     (mutation("plain", SetConfig("/alpha_pattern", {"layers.0.self_attn.q_proj": 16, "q_proj": 32}), SetConfig("/lora_alpha", 8)),),
     pains=("P05", "P25"),
     note="The file alone cannot tell in which order it was trained: see `unchecked`.",

@@ -37,38 +37,38 @@ INFINITE = Rule(
 DOWN_ZERO = Rule(
     "AF503", "factor-all-zero", "warning", "VAL-2", "A factor that is never zero by initialisation is all zero",
     "With A zero the module adds nothing, whatever B holds; usually a shard or a placeholder was saved.",
-    "Save again with all parameters gathered.", "silent-ok",
+    "Save again with all parameters gathered.", "silent-wrong",
     (mutation("plain", FillTensors(_A, 0)),), pains=("P13",), level="data",
 )  # fmt: skip
 NEVER_TRAINED = Rule(
     "AF504", "never-trained", "warning", "VAL-2", "Every B is zero: the adapter does nothing",
     "B starts at zero and was never changed: the adapter was saved before training, or its gradients never arrived.",
-    "Check that the adapter's parameters were trained and that the right state was saved.", "silent-ok",
+    "Check that the adapter's parameters were trained and that the right state was saved.", "silent-wrong",
     (mutation("plain", FillTensors(r"lora_B", 0)),), pains=("P12",), level="data",
     note="A freshly made adapter is like this by design, hence a warning.",
 )  # fmt: skip
 PARTLY_TRAINED = Rule(
     "AF505", "partly-trained", "warning", "VAL-2", "B is zero in some modules only",
     "Those modules add nothing: they were frozen, bypassed by a fused kernel, or lost in a distributed save.",
-    "Check why these modules were not trained; leave them out of the targets if that is meant.", "silent-ok",
+    "Check why these modules were not trained; leave them out of the targets if that is meant.", "silent-wrong",
     (mutation("plain", FillTensors(_B, 0)),), pains=("P12",), level="data",
 )  # fmt: skip
 ZERO_ROWS = Rule(
     "AF506", "zero-rows", "warning", "VAL-2", "Rows of zeros in a tensor that is not zero",
     "A save of one shard of a distributed run leaves the rows of the other shards at zero.",
-    "Gather the full state before saving.", "silent-ok",
+    "Gather the full state before saving.", "silent-wrong",
     (mutation("plain", FillTensors(_B, 0, "row")),), pains=("P13",), level="data",
 )  # fmt: skip
 SUBNORMAL = Rule(
     "AF507", "subnormal-only", "warning", "VAL-3", "All values are subnormal",
     "The values are so small that devices may take them for zero; usually a scale was applied twice.",
-    "Check the scale, and store a wider element type.", "silent-ok",
+    "Check the scale, and store a wider element type.", "silent-wrong",
     (mutation("plain", FillTensors(_B, "subnormal")),), pains=("P23",), level="data",
 )  # fmt: skip
 IDENTICAL = Rule(
     "AF508", "identical-tensors", "warning", "VAL-4", "Tensors of different modules hold the same bytes",
     "Trained factors of two modules are never equal; one was written over the other.",
-    "Save again; compare the export's mapping of names.", "silent-ok",
+    "Save again; compare the export's mapping of names.", "silent-wrong",
     (mutation("plain", DropTensors(_B), CopyTensor("base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight",
                                   "base_model.model.model.layers.1.self_attn.q_proj.lora_B.weight")),), level="data",
 )  # fmt: skip

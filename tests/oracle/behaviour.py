@@ -3,9 +3,9 @@
     python -m tests.oracle.behaviour            # measure and print
     python -m tests.oracle.behaviour --write    # also write behaviour.json
 
-An example and its mutation are loaded into two fresh copies of the example's base. What the mutation does is told by the
-exception, by the warnings that the valid twin does not give, and by the outputs in comparison with the twin's. An edit may
-turn an adapter into another one that is valid as well (`lora_alpha` 0): that, too, is silent and differs.
+An example and its mutation are loaded into two fresh copies of the example's base. What the mutation does is told by
+the exception, by the warnings that the valid twin does not give, and by the outputs in comparison with the twin's. An
+edit may turn an adapter into another one that is valid as well (`lora_alpha` 0): that, too, is silent and differs.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ import json
 import os
 import pickle
 import platform
+import re
 import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import huggingface_hub
 import peft
 import safetensors
 import torch
@@ -86,7 +88,7 @@ def measure(rule: Rule, mutation: Mutation) -> Behaviour:
     denied = any(isinstance(edit, DenyReading) for edit in mutation.edits)
     with folder() as place:
         write_mutation(mutation, place)
-        with ordinary_user() if denied else contextlib.nullcontext():
+        with ordinary_user(place) if denied else contextlib.nullcontext():
             mutated = load(place, base)
     if mutated.outputs is None:
         return Behaviour("raises", None, mutated.error, None)
@@ -127,25 +129,29 @@ def close(one: torch.Tensor, other: torch.Tensor | None) -> bool:
 
 
 def shortened(text: str, place: Path) -> str:
-    """A message on one line, of bounded length, without the path of this run."""
+    """A message on one line, of bounded length, without what differs from run to run.
+
+    That is the path, and which of several bad tensors the safetensors library happens to meet first.
+    """
     line = " ".join(text.replace(str(place), "...").split())
+    line = re.sub(r"tensor `[^`]*`", "tensor `...`", line)
     return line if len(line) <= 200 else f"{line[:197]}..."
 
 
 @contextlib.contextmanager
 def folder() -> Iterator[Path]:
-    """A directory that does not exist yet, inside one that every user may enter and that is removed afterwards."""
+    """A directory that does not exist yet, inside one that is removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="behaviour-") as parent:
-        os.chmod(parent, 0o755)
         yield Path(parent) / "adapter"
 
 
 @contextlib.contextmanager
-def ordinary_user() -> Iterator[None]:
-    """Give up the superuser's right to read what nobody may read."""
+def ordinary_user(place: Path) -> Iterator[None]:
+    """Give up the superuser's right to read what nobody may read; the directory of `place` can still be entered."""
     if os.geteuid() != 0:
         yield
         return
+    os.chown(place.parent, NOBODY, -1)
     os.seteuid(NOBODY)
     try:
         yield
@@ -161,6 +167,7 @@ def name_of(mutation: Mutation) -> str:
 def versions() -> dict[str, str]:
     """What the behaviour was measured with."""
     return {
+        "huggingface_hub": huggingface_hub.__version__,
         "peft": peft.__version__,
         "python": platform.python_version(),
         "safetensors": safetensors.__version__,

@@ -65,7 +65,8 @@ class ExampleBase(nn.Module):
     def forward(self) -> torch.Tensor:
         """Run every layer, wrapped by PEFT or not, on its input; all outputs in one row."""
         results = [
-            self.get_submodule(path)(given(number, layer)) for number, (path, layer) in enumerate(self.described.items())
+            self.get_submodule(path)(given(number, layer))
+            for number, (path, layer) in enumerate(self.described.items())
         ]
         return torch.cat([result.reshape(-1).to(torch.float32) for result in results])
 

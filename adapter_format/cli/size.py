@@ -1,0 +1,156 @@
+"""`adapter-format size`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from adapter_format.cli.status import FINE
+from adapter_format.dtypes import BITS, DTYPES
+from adapter_format.errors import UsageError
+from adapter_format.layouts import layout_of
+from adapter_format.report.size import Forecast, Row, forecast_lines, forecast_to_dict
+from adapter_format.size import expected_size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_LARGEST = 10**12
+_MOST_MODULES = 1_000_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.epilog = (
+        "A 7B model, r 16 on q, k, v and o: size --rank 16 --dtype F16 --layers 32 --module q=4096x4096 "
+        "--module k=4096x4096 --module v=4096x4096 --module o=4096x4096 --base-parameters 6.74e9"
+    )
+    parser.add_argument("--rank", metavar="R", type=_positive, required=True, help="rank of the factors")
+    parser.add_argument(
+        "--module",
+        metavar="NAME=INxOUT",
+        action="append",
+        default=[],
+        type=_module,
+        dest="named",
+        help="a module of each layer with its input and output features; repeat it for each",
+    )
+    parser.add_argument("--layers", metavar="N", type=_positive, default=1, help="layers that have these modules")
+    parser.add_argument("--modules", metavar="N", type=_positive, help="instead: number of modules of one size")
+    parser.add_argument("--d-in", metavar="N", type=_positive, help="input features, with --modules")
+    parser.add_argument("--d-out", metavar="N", type=_positive, help="output features, with --modules")
+    parser.add_argument(
+        "--dtype",
+        metavar="NAME",
+        default="F32",
+        help="element type as safetensors calls it: F32, F16, BF16, ... (default: F32)",
+    )
+    parser.add_argument(
+        "--role",
+        metavar="ROLE",
+        action="append",
+        default=[],
+        help="a further role of the method, such as lora_magnitude_vector for DoRA",
+    )
+    parser.add_argument("--method", metavar="NAME", default="LORA", help="default: LORA")
+    parser.add_argument("--kind", metavar="NAME", default="linear", help="kind of the base layers (default: linear)")
+    parser.add_argument(
+        "--base-parameters",
+        metavar="N",
+        type=_parameters,
+        help="parameters of the base model, such as 6.74e9, to compare with",
+    )
+    parser.add_argument("--base-dtype", metavar="NAME", help="its element type (default: that of --dtype)")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Predict parameters and bytes of an adapter from dimensions and rank."""
+    forecast = _forecast(arguments)
+    if arguments.format == "json":
+        from adapter_format.report.json import dump
+
+        print(dump(forecast_to_dict(forecast)))
+        return FINE
+    from adapter_format.report.terminal import paper_for
+
+    paper = paper_for(sys.stdout)
+    paper.write(forecast_lines(forecast, paper.width))
+    return FINE
+
+
+def _forecast(arguments: argparse.Namespace) -> Forecast:
+    named, layers = _dimensions(arguments)
+    dtype = arguments.dtype.upper()
+    base_dtype = (arguments.base_dtype or dtype).upper()
+    if base_dtype not in DTYPES:
+        raise UsageError(f"The element type {base_dtype[:80]!r} is none of {', '.join(DTYPES)}.")
+    if len(named) * layers > _MOST_MODULES:
+        raise UsageError(f"{len(named) * layers:,} modules are more than the {_MOST_MODULES:,} that are counted.")
+    predicted = expected_size(
+        [size for _, size in named for _ in range(layers)],
+        arguments.rank,
+        dtype,
+        peft_type=arguments.method,
+        kind=arguments.kind,
+        roles=tuple(arguments.role),
+    )
+    _check_roles(arguments)
+    rows = [Row(name, layers, *size, predicted.per_module[index * layers]) for index, (name, size) in enumerate(named)]
+    base = arguments.base_parameters
+    return Forecast(
+        arguments.method,
+        arguments.rank,
+        dtype,
+        tuple(rows),
+        predicted.parameters,
+        predicted.bytes,
+        base,
+        None if base is None else base * BITS[base_dtype] // 8,
+    )
+
+
+def _check_roles(arguments: argparse.Namespace) -> None:
+    layout = layout_of(arguments.method)
+    known = layout.kind(arguments.kind).shapes if layout is not None else {}
+    for role in arguments.role:
+        if role not in known:
+            raise UsageError(f"The kind {arguments.kind!r} has no role {role[:80]!r}; it has {', '.join(known)}.")
+
+
+def _dimensions(arguments: argparse.Namespace) -> tuple[Sequence[tuple[str, tuple[int, int]]], int]:
+    """Return modules with their features, and how often each occurs."""
+    plain = (arguments.modules, arguments.d_in, arguments.d_out)
+    if arguments.named and any(value is not None for value in plain):
+        raise UsageError("Give either --module with --layers, or --modules with --d-in and --d-out, not both.")
+    if arguments.named:
+        return arguments.named, arguments.layers
+    if None in plain:
+        raise UsageError("Say what is adapted: --module NAME=INxOUT for each, or --modules, --d-in and --d-out.")
+    return [("", (arguments.d_in, arguments.d_out))], arguments.modules * arguments.layers
+
+
+def _positive(text: str) -> int:
+    number = int(text) if text.isdecimal() and len(text) <= len(str(_LARGEST)) else 0
+    if not 1 <= number <= _LARGEST:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is no number from 1 to {_LARGEST:,}")
+    return number
+
+
+def _module(text: str) -> tuple[str, tuple[int, int]]:
+    name, _, sizes = text.rpartition("=")
+    d_in, found, d_out = sizes.partition("x")
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is not NAME=INxOUT, such as q=4096x4096")
+    return name, (_positive(d_in), _positive(d_out))
+
+
+def _parameters(text: str) -> int:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 1 <= number <= 1e18:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is no number from 1 to 1e18")
+    return int(number)
