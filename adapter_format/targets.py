@@ -94,10 +94,11 @@ def read_targets(layout: Layout, config: Mapping[str, Any]) -> Targets:
             return Targets(names, None, (), covers, is_parameter, by_number)
 
     def decide_fully(path: str) -> str:
+        if is_parameter(path):
+            # PEFT applies `exclude_modules` to modules only, never to parameters.
+            return COVERED
         if _excluded(config.get(field["excluded"]), path, budget):
             return EXCLUDED
-        if is_parameter(path):
-            return COVERED
         if any(saved_module_matches(name, path, budget) for name in saved):
             return SAVED
         if not names_module(path):

@@ -13,7 +13,7 @@ from adapter_format.findings import SEVERITIES, Finding, Report, Summary, Unchec
 from adapter_format.limits import DEFAULT_LIMITS, Limits
 from adapter_format.places import with_offsets
 from adapter_format.reading import adapter_directory, checkpoint_in_memory, is_adapter, read_checkpoint
-from adapter_format.rules.registry import DATA_CHECK, HEADER_CHECKS
+from adapter_format.rules.registry import DATA_CHECK, HEADER_CHECKS, find_rule
 from adapter_format.storage.safetensors_header import UNKNOWN
 from adapter_format.targets import UNDECIDED
 
@@ -128,7 +128,7 @@ def _report(path: str, checkpoint: Checkpoint, findings: list[Finding], *, data:
         _peft_type(checkpoint),
         "data" if data else "header",
         tuple(sorted(located, key=_importance)),
-        tuple(_unchecked(checkpoint, data=data)),
+        (*_unchecked(checkpoint, data=data), *_undecided(findings)),
         _summarise(checkpoint),
     )
 
@@ -165,13 +165,6 @@ def _unchecked(checkpoint: Checkpoint, *, data: bool) -> Iterator[Unchecked]:
         yield Unchecked(f"the targeting of {undecided} modules", "a pattern is no regex or too costly to match")
     if targets is not None and not targets.names and targets.pattern is None and not targets.parameters:
         yield Unchecked("which modules are targeted", "`target_modules` is null: PEFT fills it by the base's model type")
-    init = config.get(anatomy.layout.initialisation["field"])
-    if isinstance(init, str):
-        yield Unchecked(f"the initialisation {init[:40]!r}", "what it did to the base is not stored")
-    for field in (anatomy.layout.rank["pattern"], anatomy.layout.scaling["pattern"]):
-        patterns = config.get(field)
-        if isinstance(patterns, dict) and len(patterns) > 1:
-            yield Unchecked(f"the order of `{field}` in training", "PEFT's writer sorts it")
     if any(_is_square(group[0].symbols) for group in anatomy.alike):
         yield Unchecked("whether factors are transposed or exchanged", "rank and features are equal in some modules")
 
@@ -184,6 +177,14 @@ def _undecided(anatomy: Anatomy) -> int:
     if targets.by_number:
         return sum(targets.covers(path) == UNDECIDED for path in anatomy.modules)
     return sum(len(paths) for paths in anatomy.series.values() if targets.covers(paths[0]) == UNDECIDED)
+
+
+def _undecided(findings: list[Finding]) -> Iterator[Unchecked]:
+    """Name what the folder alone could not decide about the findings."""
+    for name in dict.fromkeys(finding.rule for finding in findings):
+        question = find_rule(name).undecided
+        if question:
+            yield Unchecked(question, f"{name}: the folder alone can't tell")
 
 
 def _is_square(symbols: Mapping[str, int]) -> bool:

@@ -9,6 +9,7 @@ from adapter_format.config import CONFIG_NAME
 from adapter_format.findings import Finding, Location
 from adapter_format.foreign import foreign_spelling
 from adapter_format.layouts import auxiliary
+from adapter_format.patterns import PatternError, PatternTooCostly, compile_pattern
 from adapter_format.rules.edits import AddTensor, DropConfig, DropTensors, RenameTensors, SetConfig, mutation
 from adapter_format.rules.keys import MISSING_KEYS, UNSUPPORTED_WEIGHT, is_suffixed_role, places, tensors_of
 from adapter_format.rules.rule import Rule
@@ -57,11 +58,13 @@ BASE_LAYER = Rule(
     quotes=("base_layer.weight is unsupported LoRA weight",), pains=("P04", "P10"),
 )  # fmt: skip
 SAVED_MODULE_MISSING = Rule(
-    "AF318", "saved-module-missing", "error", "KEY-9", "A module of `modules_to_save` has no tensors",
+    "AF318", "saved-module-missing", "warning", "KEY-9", "A module of `modules_to_save` has no tensors",
     "PEFT stops with a KeyError if the base has that module; without it the head is untrained.",
     "Save again with the module, or remove it from `modules_to_save`.", "raises",
     (mutation("saved-module", DropTensors(r"score\.")),),
     quotes=("KeyError: 'base_model.model.score", "vLLM only supports modules_to_save being None"), pains=("P10",),
+    note="PEFT ignores a name that no module of the base ends with, and writes such lists; which it is, only the base can "
+    "tell: a warning.", undecided="whether the base has the modules that `modules_to_save` names in vain",
 )  # fmt: skip
 TOKENS_MISSING = Rule(
     "AF319", "trainable-tokens-missing", "error", "KEY-10", "The trained tokens are not there",
@@ -91,7 +94,8 @@ STORED_EMBEDDING = Rule(
     quotes=("size mismatch for base_model.model.model.embed_tokens.weight", "base_model.model.lm_head.weight is unsupported LoRA weight",
             "Unexpected name 'base_model.model.lm_head.weight': Not a lora_A or lora_B tensor"),
     pains=("P03", "P04", "P10", "P11", "P22"),
-    note="Valid as PEFT's own output, hence information. Whether the rows fit needs the base: see `unchecked`.",
+    note="Valid as PEFT's own output, hence information. Whether the rows fit, the base must tell.",
+    undecided="whether the stored rows fit the base's vocabulary",
 )  # fmt: skip
 NAME_COLLISION = Rule(
     "AF329", "name-collision", "warning", "KEY-14", "A module's name looks like a part of the method",
@@ -106,12 +110,19 @@ UNKNOWN_BIAS = Rule(
     "Set `bias` to `all` or `lora_only` if they were trained, otherwise remove them.", "silent-ok",
     (mutation("bias-all", SetConfig("/bias", "none")),), quotes=(UNSUPPORTED_WEIGHT,), pains=("P10",),
 )  # fmt: skip
+OLD_BIAS_KEY = Rule(
+    "AF333", "old-bias-key", "error", "KEY-6", "Biases under the key of PEFT 0.6 and before",
+    "Since 0.7 an adapted module's own bias is called `base_layer.bias`; under the old key it is dropped without a word.",
+    "Rename `<module>.bias` to `<module>.base_layer.bias` for each adapted module, or load with PEFT 0.6.2.", "silent-wrong",
+    (mutation("bias-all", RenameTensors(r"\.base_layer\.bias$", ".bias")),), pains=("P10",),
+)  # fmt: skip
 BIAS_MISSING = Rule(
     "AF332", "bias-missing", "info", "KEY-6", "The config declares biases, the file has none",
     "PEFT 0.7 to 0.20 lose the biases of `bias: lora_only` when they save; a base without biases has none to store.",
     "If the base has biases, save again with PEFT 0.21 or later.", "silent-ok",
     (mutation("plain", SetConfig("/bias", "lora_only")),),
     note="A known bug of PEFT 0.7.0 to 0.20.0 if the base has biases; the file alone cannot tell.",
+    undecided="whether the base has biases",
 )  # fmt: skip
 
 RULES = tuple(value for value in list(globals().values()) if isinstance(value, Rule))
@@ -153,6 +164,10 @@ def check_companions(checkpoint: Checkpoint) -> Iterator[Finding]:
         yield STORED_EMBEDDING.finding(text, places(c.info.name for c in embeddings))
     yield from _check_saved_modules(anatomy, config)
     yield from _check_tokens(anatomy, config)
+    old = [c for c in anatomy.companions_that_are(parts.BIAS) if c.path.removesuffix(".bias") in anatomy.modules]
+    if old:
+        text = f"Biases of adapted modules under their old key: {tensors_of(len(old))}, such as {old[0].info.name!r}."
+        yield OLD_BIAS_KEY.finding(text, places(c.info.name for c in old))
     if config.get(anatomy.layout.bias["field"], "none") in ("all", "lora_only") and not anatomy.companions_that_are(parts.BIAS):
         mode = config[anatomy.layout.bias["field"]]
         text = f"`bias` is {mode!r}, but the file holds no bias."
@@ -174,8 +189,10 @@ def _check_saved_modules(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterato
         text = f"Spelled as in memory, not as on disk: {tensors_of(len(misspelt))} of saved modules, such as {misspelt[0].info.name!r}."
         yield SAVED_MODULE_SPELLING.finding(text, places(c.info.name for c in misspelt))
     spelled = " ".join(c.path for c in copies)
-    for index, name in enumerate(wanted if isinstance(wanted, list) else ()):
-        if not isinstance(name, str) or f"{name}." in spelled or _is_task_head(name, config):
+    names = [name for name in wanted if isinstance(name, str)] if isinstance(wanted, list) else []
+    heads_alone = not stored and not copies and all(_is_task_head(name, config) for name in names)
+    for index, name in enumerate(names[:1] if heads_alone else names):
+        if f"{name}." in spelled or (_is_task_head(name, config) and not heads_alone) or not _is_regex(name):
             continue
         if any(parts.saved_module(path, [name]) for path in stored):
             continue
@@ -196,6 +213,15 @@ _TASK_HEADS = {"SEQ_CLS": ("classifier", "score"), "TOKEN_CLS": ("classifier", "
 def _is_task_head(name: str, config: Mapping[str, Any]) -> bool:
     """PEFT lists every usual head of a task, though a model has only one of them."""
     return name in _TASK_HEADS.get(str(config.get("task_type")), ())
+
+
+def _is_regex(name: str) -> bool:
+    """Whether PEFT can match a name, which it takes for a regex; another rule reports those that it can't."""
+    try:
+        compile_pattern(name)
+    except (PatternError, PatternTooCostly):
+        return False
+    return True
 
 
 def _is_plain_copy(path: str) -> bool:

@@ -195,7 +195,7 @@ INIT_CHANGES_BASE = Rule(
     (mutation("plain", SetConfig("/init_lora_weights", "olora")),
      mutation("plain", SetConfig("/init_lora_weights", "pissa"), name="pissa")),
     pains=("P16",),
-    note="Whether the file was really trained so is not to be seen in it: `unchecked` says so.",
+    undecided="whether the adapter was really trained with the initialisation that the config names",
 )  # fmt: skip
 INIT_NOT_REPEATABLE = Rule(
     "AF224", "init-not-repeatable", "error", "CFG-11", "The initialisation can't be repeated from the file",
@@ -328,6 +328,7 @@ def check_fields(checkpoint: Checkpoint) -> Iterator[Finding]:
 
 
 def _check_values(config: Mapping[str, Any], layout: Layout) -> Iterator[Finding]:
+    from adapter_format.config_fields import fields_of
     from adapter_format.schema_check import float_integers, is_valid, violations
 
     rank_field, alpha_field = layout.rank["field"], layout.scaling["numerator"]
@@ -346,7 +347,10 @@ def _check_values(config: Mapping[str, Any], layout: Layout) -> Iterator[Finding
         if violation.pointer == f"/{rank_field}" and violation.keyword in ("minimum", "exclusiveMinimum"):
             continue
         rule = FIELD_TYPE if violation.keyword == "type" else FIELD_VALUE
-        yield rule.finding(violation.message, [Location(CONFIG_NAME, pointer=violation.pointer)])
+        known = fields_of(layout.peft_type).get(violation.field)
+        # PEFT takes any value of such a field, for true or false, say: what it wrote so it reads back the same.
+        severity: Severity | None = "warning" if known is not None and known.refuses == "never" else None
+        yield rule.finding(violation.message, [Location(CONFIG_NAME, pointer=violation.pointer)], severity=severity)
 
 
 def _may_hold_fraction(value: object) -> bool:

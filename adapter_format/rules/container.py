@@ -213,7 +213,7 @@ WEIGHTS_SHARDED = Rule(
 )  # fmt: skip
 WEIGHTS_RENAMED = Rule(
     "AF132", "weights-renamed", "error", "DIR-1", "The weights have another name than readers look for",
-    "Readers look for `adapter_model.safetensors` and nothing else.",
+    "Readers look for `adapter_model.safetensors`, then for the legacy `adapter_model.bin`, and for no other name.",
     "Rename the file to `adapter_model.safetensors` if it holds the adapter.", "raises",
     (mutation("plain", RenameFile(WEIGHTS_NAME, "model.safetensors")),), pains=("P18",),
 )  # fmt: skip

@@ -29,7 +29,8 @@ class Rule(NamedTuple):
         pains: entries of the project's list of user pains.
         level: `header` or `data`.
         note: what else a reader should know: other loaders, releases, limits.
-        fixable: whether the mend can be made by machine.
+        undecided: what only the base or the training run could tell about it; goes into the report's `unchecked`.
+        fixable: whether `fix` can make the mend.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Rule(NamedTuple):
     pains: tuple[str, ...] = ()
     level: str = "header"
     note: str = ""
+    undecided: str = ""
     fixable: bool = False
 
     def finding(

@@ -37,12 +37,13 @@ MODULE_NOT_TARGETED = Rule(
     pains=("P15", "P27"),
 )  # fmt: skip
 TARGET_WITHOUT_TENSORS = Rule(
-    "AF313", "target-without-tensors", "error", "KEY-8", "A target that no tensor belongs to",
+    "AF313", "target-without-tensors", "warning", "KEY-8", "A target that no tensor belongs to",
     "If the base has such modules, PEFT adapts them with initial values and warns; what was trained there is not in the file.",
     "Remove the entry from `target_modules`, or save again with all tensors.", "warns",
     (mutation("plain", SetConfig("/target_modules", ["q_proj", "v_proj", "o_proj"])),),
     quotes=(MISSING_KEYS, "not found in the base model"), pains=("P14", "P15"),
-    note="An entry that names no module of the base is harmless, which only the base can tell: see `unchecked`.",
+    note="An entry that names no module of the base is harmless, and PEFT writes such lists; which it is, only the base can "
+    "tell: a warning.", undecided="whether the base has the modules that `target_modules` names in vain",
 )  # fmt: skip
 TARGET_STRING = Rule(
     "AF314", "target-string-matches-nothing", "error", "CFG-9", "`target_modules` is a string that matches no stored module",
@@ -59,10 +60,12 @@ OUTSIDE_LAYERS = Rule(
     (mutation("plain", SetConfig("/layers_to_transform", [0, 1, 2])),),
 )  # fmt: skip
 LAYER_WITHOUT_TENSORS = Rule(
-    "AF316", "layer-without-tensors", "error", "KEY-8", "A layer of `layers_to_transform` has no tensors",
+    "AF316", "layer-without-tensors", "warning", "KEY-8", "A layer of `layers_to_transform` has no tensors",
     "PEFT adapts the layer with initial values if the base has it: what was trained there is not in the file.",
     "Correct `layers_to_transform`, or save again with all tensors.", "warns",
     (mutation("layers", DropTensors(r"layers\.3\.")),), quotes=(MISSING_KEYS,), pains=("P13",),
+    note="A number that the base does not have is harmless, and PEFT writes such lists: a warning.",
+    undecided="whether the base has the layers that hold no tensor",
 )  # fmt: skip
 LAYER_GAP = Rule(
     "AF317", "layer-gap", "warning", "KEY-8", "Single layers are missing from a regular series",
@@ -72,6 +75,7 @@ LAYER_GAP = Rule(
      mutation("plain", DropTensors(r"layers\.2\.self_attn\.q_proj"), name="one module")),
     quotes=(MISSING_KEYS,), pains=("P13",),
     note="A model whose layers differ (hybrid attention, say) may have such holes by design: hence a warning.",
+    undecided="whether the layers without tensors have such modules in the base",
 )  # fmt: skip
 PATTERN_UNMATCHED = Rule(
     "AF324", "pattern-matches-nothing", "warning", "CFG-10", "A rank or alpha pattern matches no stored module",
@@ -85,7 +89,8 @@ PATTERN_INVALID = Rule(
     "PEFT matches it with Python's `re` and stops.",
     "Correct the expression.", "raises",
     (mutation("patterns", SetConfig("/rank_pattern", {"q_proj": 2, "(": 4})),
-     mutation("plain", SetConfig("/target_modules", "*.q_proj"), name="target")),
+     mutation("plain", SetConfig("/target_modules", "*.q_proj"), name="target"),
+     mutation("layers", SetConfig("/layers_pattern", ["("]), name="layers")),
     quotes=("re.error", "missing ), unterminated subpattern", "nothing to repeat"), pains=("P14",),
 )  # fmt: skip
 PATTERN_TOO_COSTLY = Rule(
@@ -101,7 +106,7 @@ PATTERN_ORDER = Rule(
     "Write patterns that do not overlap, such as full module paths.", "silent-wrong",
     (mutation("plain", SetConfig("/alpha_pattern", {"layers.0.self_attn.q_proj": 16, "q_proj": 32}), SetConfig("/lora_alpha", 8)),),
     pains=("P05", "P25"),
-    note="The file alone cannot tell in which order it was trained: see `unchecked`.",
+    undecided="in which order overlapping patterns stood in training",
 )  # fmt: skip
 
 RULES = tuple(value for value in list(globals().values()) if isinstance(value, Rule))
@@ -280,6 +285,12 @@ def check_patterns(checkpoint: Checkpoint) -> Iterator[Finding]:
         value = config.get(field)
         if isinstance(value, str) and value.lower() != "all-linear":
             yield from _check_pattern(value, Location(CONFIG_NAME, pointer=f"/{field}"), paths)
+    for field in (layout.targets["layers_pattern"], auxiliary().saved_modules_field):
+        value = config.get(field)
+        for index, item in enumerate(value if isinstance(value, list) else [value]):
+            if isinstance(item, str):
+                pointer = f"/{field}/{index}" if isinstance(value, list) else f"/{field}"
+                yield from _check_pattern(item, Location(CONFIG_NAME, pointer=pointer))
     for field in (layout.rank["pattern"], layout.scaling["pattern"]):
         patterns = config.get(field)
         if isinstance(patterns, dict):

@@ -95,8 +95,11 @@ def _leave_name(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> G
 
 
 def _drop_factor(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter | None:
-    keys = _required(layout, _module(draw, adapter))
-    return _without(adapter, draw(st.sampled_from(keys))) if len(keys) > 1 else None
+    module = _module(draw, adapter)
+    telling = layout.kind(module.kind).select.get("role_dimensions", {})
+    keys = _required(layout, module)
+    droppable = [key for key in keys if not any(module.keys.get(role) == key for role in telling)]
+    return _without(adapter, draw(st.sampled_from(droppable))) if len(keys) > 1 else None
 
 
 def _drop_optional_role(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter | None:
@@ -108,7 +111,7 @@ def _drop_optional_role(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapt
 def _undeclare_role(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter | None:
     stored = {role for module in adapter.modules for role in module.keys}
     fields = sorted({name for role in stored for name in layout.roles[role].declared_by})
-    fields = [name for name in fields if layout.roles and is_set(adapter.config.get(name))]
+    fields = [name for name in fields if is_set(adapter.config.get(name))]
     return _configured(adapter, **{draw(st.sampled_from(fields)): None}) if fields else None
 
 
@@ -131,7 +134,8 @@ def _drop_target(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> 
     names = adapter.config[field]
     if not isinstance(names, list) or len(names) < 2 or adapter.config.get(layout.targets["parameters"]):
         return None
-    return _configured(adapter, **{field: [name for name in names if name != draw(st.sampled_from(names[:1]))]})
+    dropped = draw(st.sampled_from(names))
+    return _configured(adapter, **{field: [name for name in names if name != dropped]})
 
 
 def _add_target(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter | None:
@@ -246,7 +250,7 @@ def _unknown_field(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -
 
 
 def _wrong_type(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter:
-    field = draw(st.sampled_from(["task_type_", layout.targets["excluded"], "auto_mapping"])).rstrip("_")
+    field = draw(st.sampled_from(["auto_mapping", layout.targets["excluded"]]))
     return _configured(adapter, **{field: 7})
 
 
