@@ -22,7 +22,6 @@ MEASURED = [rule for rule in all_rules() if rule.mutations]
 ERROR_ALTHOUGH_PEFT_IS_RIGHT = {
     "AF107": "ambiguous: readers differ in which of two entries they take; the library's documentation forbids it",
     "AF304": "other readers: PEFT 0.4 to 0.20 and Transformers find nothing, 0.21 only under the name in the key",
-    "AF313": "the mutation adds a target that was never trained, so that nothing is lost; where tensors were, they are",
     "AF330": "ambiguous: which spelling wins depends on the reader and on the order of the file",
     "AF331": "unsafe: the biases overwrite the base's own although the config denies them; the twin declares them",
     "AF601": "unsafe: a link lets the sender choose which file of the reader's machine is read",
@@ -30,7 +29,9 @@ ERROR_ALTHOUGH_PEFT_IS_RIGHT = {
 NO_ERROR_ALTHOUGH_PEFT_DIFFERS = {
     "AF216": "valid if it was trained so: PEFT applies the scale as it stands",
     "AF223": "valid if it was trained so: PEFT repeats the change of the base (goldens init_pissa, init_olora, kasa)",
+    "AF316": "valid if the base has no such layer: PEFT ignores the number, and writes such lists",
     "AF317": "valid if it was trained so: models whose layers differ have such holes by design",
+    "AF318": "valid if the base has no such module: PEFT ignores the name, and writes such lists",
     "AF327": "the file does not tell in which order it was trained; most often in the one that is stored",
     "AF328": "PEFT's own output: a stored embedding replaces the base's, as is meant (golden resized_embeddings)",
     "AF407": "valid for a base whose layer has that shape; the file does not tell",

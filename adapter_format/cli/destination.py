@@ -30,29 +30,32 @@ def open_output(path: str | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
         return
-    import secrets
-
-    temporary = None
+    target = os.path.realpath(path) if "\0" not in path else ""
+    if not target or os.path.isdir(target):
+        raise UsageError(f"{shorten(path)} is no name of a file to write to.")
+    temporary = _temporary_name(target)
+    flags = os.O_WRONLY | (os.O_CREAT | os.O_EXCL if temporary else 0)
     try:
-        target = os.path.realpath(path)
-        if os.path.isdir(target):
-            raise UsageError(f"{shorten(path)} is a directory, expected a file to write to.")
-        if os.path.isfile(target) or not os.path.exists(target):
-            name = os.path.basename(target)[:100]
-            temporary = os.path.join(os.path.dirname(target), f".{name}.{secrets.token_hex(8)}.tmp")
-        flags = os.O_WRONLY | (os.O_CREAT | os.O_EXCL if temporary else 0)
         descriptor = os.open(temporary or target, flags, 0o666)
+    except OSError as error:
+        raise UsageError(f"{shorten(path)} can't be written: {error.strerror}.") from error
+    try:
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
             yield stream
-        if temporary is not None:
+        if temporary:
             os.replace(temporary, target)
-            temporary = None
-    except BrokenPipeError:
-        raise
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UsageError(f"{shorten(path)} can't be written: {reason}.") from error
+            temporary = ""
     finally:
-        if temporary is not None:
+        if temporary:
             with suppress(OSError):
                 os.unlink(temporary)
+
+
+def _temporary_name(target: str) -> str:
+    """Return a name beside a regular file, whether it exists yet or not; "" for anything else."""
+    if os.path.exists(target) and not os.path.isfile(target):
+        return ""
+    from secrets import token_hex
+
+    folder, name = os.path.split(target)
+    return os.path.join(folder, f".{name[:100]}.{token_hex(8)}.tmp")

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
 from adapter_format._version import __version__
-from adapter_format.cli.status import NOT_CARRIED_OUT, PROGRAM, say
+from adapter_format.cli.status import FINE, NOT_CARRIED_OUT, PROGRAM, say
 from adapter_format.errors import AdapterFormatError
 from adapter_format.report.escape import elide
 
@@ -48,8 +48,6 @@ def run(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         return _carry_out(arguments)
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0
     except BrokenPipeError:
         _drop_output()
         return NOT_CARRIED_OUT
@@ -69,14 +67,22 @@ def _carry_out(arguments: list[str]) -> int:
         say("Standard output is closed: there is nowhere to write the report to.")
         return NOT_CARRIED_OUT
     parser = _parser(arguments)
-    chosen = parser.parse_args(arguments)
-    if chosen.command is None:
-        parser.print_help()
-        sys.stdout.flush()
-        return NOT_CARRIED_OUT
-    status: int = import_module(f"adapter_format.cli.{chosen.command}").run(chosen)
+    try:
+        chosen = parser.parse_args(arguments)
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else FINE
+    else:
+        status = _run_command(chosen, parser)
     # What the operating system refuses must come up here, not when the interpreter ends.
     sys.stdout.flush()
+    return status
+
+
+def _run_command(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    if chosen.command is None:
+        parser.print_help()
+        return NOT_CARRIED_OUT
+    status: int = import_module(f"adapter_format.cli.{chosen.command}").run(chosen)
     return status
 
 

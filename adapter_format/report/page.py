@@ -14,8 +14,10 @@ from adapter_format.report.escape import elide, escape
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-LONGEST_TEXT = 1000
-"""Characters of one span that are shown; a hostile name may have millions."""
+LONGEST_WORD = 240
+"""Characters of one word that are shown; a hostile name may have millions."""
+LONGEST_TEXT = 4000
+"""Characters of one span that are shown."""
 
 
 class Span(NamedTuple):
@@ -41,7 +43,13 @@ def line(*parts: Span | str) -> Line:
 
 def _clean(part: Span | str) -> Span:
     text, style = (part, "") if isinstance(part, str) else part
-    return Span(escape(elide(text, LONGEST_TEXT)), style)
+    return Span(escape(_shorten(text)), style)
+
+
+def _shorten(text: str) -> str:
+    if len(text) <= LONGEST_WORD:
+        return text
+    return elide(" ".join(elide(word, LONGEST_WORD) for word in text.split(" ")), LONGEST_TEXT)
 
 
 def wrap(parts: Iterable[Span | str], width: int, indent: int = 0, label: Span | str = "") -> Iterator[Line]:
@@ -62,7 +70,7 @@ def wrap(parts: Iterable[Span | str], width: int, indent: int = 0, label: Span |
     for word in _words(parts):
         length = sum(columns(piece.text) for piece in word)
         if current and indent + used + 1 + length > width:
-            yield (*lead, *current)
+            yield _merged([*lead, *current])
             lead, current, used = [Span(" " * indent)], [], 0
         if current:
             current.append(Span(" ", word[0].style if word[0].style == current[-1].style else ""))
@@ -70,7 +78,18 @@ def wrap(parts: Iterable[Span | str], width: int, indent: int = 0, label: Span |
         current += word
         used += length
     if current or head.text:
-        yield (*lead, *current)
+        yield _merged([*lead, *current])
+
+
+def _merged(spans: Iterable[Span]) -> Line:
+    """Join neighbours of one style, so that a terminal is not told the same style for each word."""
+    merged: list[Span] = []
+    for span in spans:
+        if merged and merged[-1].style == span.style:
+            merged[-1] = Span(merged[-1].text + span.text, span.style)
+        elif span.text:
+            merged.append(span)
+    return tuple(merged)
 
 
 def _words(parts: Iterable[Span | str]) -> Iterator[list[Span]]:
@@ -117,10 +136,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Span | str]], width: in
             yield tuple(_joined(padded)[:-1])
             yield from wrap([row[-1]], width, indent=4)
             continue
-        below = wrap([row[-1]], width, indent=taken)
-        first = next(below, BLANK)
-        yield (*_joined(padded), *first[1:])
-        yield from below
+        first, *below = list(wrap([row[-1]], width - taken)) or [BLANK]
+        yield (*_joined(padded), *first)
+        yield from ((Span(" " * taken), *spans) for spans in below)
 
 
 def _joined(cells: Iterable[tuple[Span, ...]]) -> list[Span]:

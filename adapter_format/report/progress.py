@@ -40,13 +40,13 @@ class Bar:
         if now < self._due:
             return
         self._due = now + _INTERVAL
-        if self._shown is None:
-            self._shown = self._make()
-            self._shown.add_task("", total=None)
-            self._shown.start()
         amount = f"{done / 1e6:,.0f} MB" if of_bytes else f"{done:,} adapters"
         if total:
             amount += f" of {total / 1e6:,.0f} MB" if of_bytes else f" of {total:,}"
+        if self._shown is None:
+            self._shown = self._make()
+            self._shown.add_task(amount, completed=done, total=total)
+            self._shown.start()
         self._shown.update(self._shown.task_ids[0], completed=done, total=total, description=amount)
         self._shown.refresh()
 

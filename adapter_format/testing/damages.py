@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hypothesis import strategies as st
 
@@ -17,9 +17,17 @@ if TYPE_CHECKING:
 
     from adapter_format.testing.examples import Stored
 
-    Damage = Callable[[st.DrawFn, Layout, GeneratedAdapter], GeneratedAdapter | None]
+    Damage = Callable[["Case"], GeneratedAdapter | None]
 
 _UNKNOWN = "unheard_of"
+
+
+class Case(NamedTuple):
+    """What a damage works with: a source of choices, and a valid adapter with the layout of its method."""
+
+    draw: st.DrawFn
+    layout: Layout
+    adapter: GeneratedAdapter
 
 
 def draw_damaged(draw: st.DrawFn, adapter: GeneratedAdapter) -> GeneratedAdapter:
@@ -31,7 +39,7 @@ def draw_damaged(draw: st.DrawFn, adapter: GeneratedAdapter) -> GeneratedAdapter
     damages = list(DAMAGES)
     while layout is not None:
         rule = draw(st.sampled_from(damages))
-        damaged = DAMAGES[rule](draw, layout, adapter)
+        damaged = DAMAGES[rule](Case(draw, layout, adapter))
         if damaged is not None and not any(broken_constraints(damaged.config, layout.peft_type)):
             return damaged._replace(breaks=rule)
         damages.remove(rule)
@@ -54,8 +62,8 @@ def _with(adapter: GeneratedAdapter, key: str, stored: Stored) -> GeneratedAdapt
     return adapter._replace(tensors={**adapter.tensors, key: stored})
 
 
-def _module(draw: st.DrawFn, adapter: GeneratedAdapter) -> GeneratedModule:
-    return draw(st.sampled_from(adapter.modules))
+def _module(case: Case) -> GeneratedModule:
+    return case.draw(st.sampled_from(case.adapter.modules))
 
 
 def _required(layout: Layout, module: GeneratedModule) -> list[str]:
@@ -63,204 +71,197 @@ def _required(layout: Layout, module: GeneratedModule) -> list[str]:
     return [key for role, key in module.keys.items() if not layout.roles[role].declared_by]
 
 
-def _drop_prefix(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter | None:
-    if any(is_set(adapter.config.get(name)) for name in _companion_fields(layout)):
+def _drop_prefix(case: Case) -> GeneratedAdapter | None:
+    companions = (auxiliary().saved_modules_field, auxiliary().tokens_field)
+    if any(is_set(case.adapter.config.get(name)) for name in companions):
         return None  # a saved module without the prefix is another defect besides
-    return _renamed(adapter, lambda key: key.removeprefix(layout.prefix))
+    return _renamed(case.adapter, lambda key: key.removeprefix(case.layout.prefix))
 
 
-def _companion_fields(layout: Layout) -> tuple[str, ...]:
-    return (auxiliary().saved_modules_field, auxiliary().tokens_field)
+def _double_prefix(case: Case) -> GeneratedAdapter:
+    return _renamed(case.adapter, lambda key: case.layout.prefix + key)
 
 
-def _double_prefix(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter:
-    return _renamed(adapter, lambda key: layout.prefix + key)
+def _wrap(case: Case) -> GeneratedAdapter:
+    part = case.draw(st.sampled_from([*auxiliary().wrapper_parts, *auxiliary().outer_wrapper_parts]))
+    if part in auxiliary().outer_wrapper_parts or case.draw(st.booleans()):
+        return _renamed(case.adapter, lambda key: f"{part}.{key}")
+    return _renamed(case.adapter, lambda key: f"{case.layout.prefix}{part}.{key.removeprefix(case.layout.prefix)}")
 
 
-def _wrap(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter:
-    part = draw(st.sampled_from([*auxiliary().wrapper_parts, *auxiliary().outer_wrapper_parts]))
-    if part in auxiliary().outer_wrapper_parts or draw(st.booleans()):
-        return _renamed(adapter, lambda key: f"{part}.{key}")
-    return _renamed(adapter, lambda key: f"{layout.prefix}{part}.{key.removeprefix(layout.prefix)}")
-
-
-def _leave_name(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter:
-    name = draw(st.sampled_from(["default", "my_adapter", "0"]))
+def _leave_name(case: Case) -> GeneratedAdapter:
+    name = case.draw(st.sampled_from(["default", "my_adapter", "0"]))
     new = {
-        key: key.removesuffix(layout.roles[role].suffix) + layout.roles[role].memory.format(adapter=name)
-        for module in adapter.modules
+        key: key.removesuffix(case.layout.roles[role].suffix) + case.layout.roles[role].memory.format(adapter=name)
+        for module in case.adapter.modules
         for role, key in module.keys.items()
     }
-    return _renamed(adapter, lambda key: new.get(key, key))
+    return _renamed(case.adapter, lambda key: new.get(key, key))
 
 
-def _drop_factor(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter | None:
-    module = _module(draw, adapter)
-    telling = layout.kind(module.kind).select.get("role_dimensions", {})
-    keys = _required(layout, module)
+def _drop_factor(case: Case) -> GeneratedAdapter | None:
+    module = _module(case)
+    telling = case.layout.kind(module.kind).select.get("role_dimensions", {})
+    keys = _required(case.layout, module)
     droppable = [key for key in keys if not any(module.keys.get(role) == key for role in telling)]
-    return _without(adapter, draw(st.sampled_from(droppable))) if len(keys) > 1 else None
+    return _without(case.adapter, case.draw(st.sampled_from(droppable))) if len(keys) > 1 else None
 
 
-def _drop_optional_role(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter | None:
-    module = _module(draw, adapter)
-    keys = [key for key in module.keys.values() if key not in _required(layout, module)]
-    return _without(adapter, draw(st.sampled_from(keys))) if keys else None
+def _drop_optional_role(case: Case) -> GeneratedAdapter | None:
+    module = _module(case)
+    keys = [key for key in module.keys.values() if key not in _required(case.layout, module)]
+    return _without(case.adapter, case.draw(st.sampled_from(keys))) if keys else None
 
 
-def _undeclare_role(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter | None:
-    stored = {role for module in adapter.modules for role in module.keys}
-    fields = sorted({name for role in stored for name in layout.roles[role].declared_by})
-    fields = [name for name in fields if is_set(adapter.config.get(name))]
-    return _configured(adapter, **{draw(st.sampled_from(fields)): None}) if fields else None
+def _undeclare_role(case: Case) -> GeneratedAdapter | None:
+    stored = {role for module in case.adapter.modules for role in module.keys}
+    fields = sorted({name for role in stored for name in case.layout.roles[role].declared_by})
+    fields = [name for name in fields if is_set(case.adapter.config.get(name))]
+    return _configured(case.adapter, **{case.draw(st.sampled_from(fields)): None}) if fields else None
 
 
-def _strange_role(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter | None:
+def _strange_role(case: Case) -> GeneratedAdapter | None:
     """Store base weights of an adapted module, which has them under another name when it is wrapped."""
-    module = _module(draw, adapter)
-    if "any_role" in layout.kind(module.kind).select:
+    module = _module(case)
+    if "any_role" in case.layout.kind(module.kind).select:
         return None
-    key = f"{layout.prefix}{module.path}.{auxiliary().base_layer_part}.weight"
-    return _with(adapter, key, fill(key, "F32", (3, 3), adapter.tensors))
+    key = f"{case.layout.prefix}{module.path}.{auxiliary().base_layer_part}.weight"
+    return _with(case.adapter, key, fill(key, "F32", (3, 3), case.adapter.tensors))
 
 
-def _base_weight(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter:
-    key = layout.prefix + draw(st.sampled_from([f"model.{_UNKNOWN}.weight", f"{_UNKNOWN}.{_UNKNOWN}.weight"]))
-    return _with(adapter, key, fill(key, "F32", draw(st.sampled_from([(3,), (3, 3)])), adapter.tensors))
+def _base_weight(case: Case) -> GeneratedAdapter:
+    key = case.layout.prefix + case.draw(st.sampled_from([f"model.{_UNKNOWN}.weight", f"{_UNKNOWN}.{_UNKNOWN}.weight"]))
+    return _with(case.adapter, key, fill(key, "F32", case.draw(st.sampled_from([(3,), (3, 3)])), case.adapter.tensors))
 
 
-def _drop_target(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter | None:
-    field = layout.targets["modules"]
-    names = adapter.config[field]
-    if not isinstance(names, list) or len(names) < 2 or adapter.config.get(layout.targets["parameters"]):
+def _drop_target(case: Case) -> GeneratedAdapter | None:
+    field = case.layout.targets["modules"]
+    names = case.adapter.config[field]
+    if not isinstance(names, list) or len(names) < 2 or case.adapter.config.get(case.layout.targets["parameters"]):
         return None
-    dropped = draw(st.sampled_from(names))
-    return _configured(adapter, **{field: [name for name in names if name != dropped]})
+    dropped = case.draw(st.sampled_from(names))
+    return _configured(case.adapter, **{field: [name for name in names if name != dropped]})
 
 
-def _add_target(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter | None:
-    field = layout.targets["modules"]
-    names = adapter.config[field]
-    return _configured(adapter, **{field: [*names, _UNKNOWN]}) if isinstance(names, list) else None
+def _add_target(case: Case) -> GeneratedAdapter | None:
+    field = case.layout.targets["modules"]
+    names = case.adapter.config[field]
+    return _configured(case.adapter, **{field: [*names, _UNKNOWN]}) if isinstance(names, list) else None
 
 
-def _string_target(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter | None:
-    fields = [layout.targets[name] for name in ("parameters", "layers", "layers_pattern")]
-    if any(adapter.config.get(name) is not None for name in fields):
+def _string_target(case: Case) -> GeneratedAdapter | None:
+    fields = [case.layout.targets[name] for name in ("parameters", "layers", "layers_pattern")]
+    if any(case.adapter.config.get(name) is not None for name in fields):
         return None
-    return _configured(adapter, **{layout.targets["modules"]: _UNKNOWN})
+    return _configured(case.adapter, **{case.layout.targets["modules"]: _UNKNOWN})
 
 
-def _change_rank(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter | None:
-    field, pattern = layout.rank["field"], layout.rank.get("pattern", "")
+def _change_rank(case: Case) -> GeneratedAdapter | None:
+    field, pattern = case.layout.rank["field"], case.layout.rank.get("pattern", "")
     bare = [
         module
-        for module in adapter.modules
-        if any(d.operator == "=" and d.left == "r" for s in layout.kind(module.kind).shapes.values() for d in s)
+        for module in case.adapter.modules
+        if any(d.operator == "=" and d.left == "r" for s in case.layout.kind(module.kind).shapes.values() for d in s)
     ]
-    if not bare or adapter.config.get(pattern):
+    if not bare or case.adapter.config.get(pattern):
         return None
-    if len(bare) < len(adapter.modules):
+    if len(bare) < len(case.adapter.modules):
         return None  # a mixture's experts do not show their rank
-    return _configured(adapter, **{field: adapter.config[field] * 64})
+    return _configured(case.adapter, **{field: case.adapter.config[field] * 64})
 
 
-def _bad_pattern(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter | None:
-    field = layout.scaling.get("pattern")
+def _bad_pattern(case: Case) -> GeneratedAdapter | None:
+    field = case.layout.scaling.get("pattern")
     if field is None:
         return None
-    return _configured(adapter, **{field: {**(adapter.config.get(field) or {}), draw(st.sampled_from(["(", "*.x"])): 2}})
+    pattern = case.draw(st.sampled_from(["(", "*.x"]))
+    return _configured(case.adapter, **{field: {**(case.adapter.config.get(field) or {}), pattern: 2}})
 
 
-def _unmatched_pattern(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter | None:
-    field = layout.scaling.get("pattern")
-    if field is None or adapter.config.get(layout.targets["parameters"]):
+def _unmatched_pattern(case: Case) -> GeneratedAdapter | None:
+    field = case.layout.scaling.get("pattern")
+    if field is None or case.adapter.config.get(case.layout.targets["parameters"]):
         return None
-    return _configured(adapter, **{field: {**(adapter.config.get(field) or {}), _UNKNOWN: 2}})
+    return _configured(case.adapter, **{field: {**(case.adapter.config.get(field) or {}), _UNKNOWN: 2}})
 
 
-def _empty(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter:
-    key = draw(st.sampled_from(_required(layout, _module(draw, adapter))))
-    stored = adapter.tensors[key]
-    shape = draw(st.sampled_from([(0,), (0, *stored.shape[1:]), (*stored.shape[:-1], 0)]))
-    if len(shape) != len(stored.shape) and layout.kind(_owner(adapter, key).kind).select.get("role_dimensions"):
-        shape = (0, *stored.shape[1:])
-    return _with(adapter, key, stored._replace(shape=shape, data=b""))
+def _empty(case: Case) -> GeneratedAdapter:
+    key = case.draw(st.sampled_from(_required(case.layout, _module(case))))
+    stored = case.adapter.tensors[key]
+    shape = case.draw(st.sampled_from([(0,), (0, *stored.shape[1:]), (*stored.shape[:-1], 0)]))
+    return _with(case.adapter, key, stored._replace(shape=shape, data=b""))
 
 
-def _owner(adapter: GeneratedAdapter, key: str) -> GeneratedModule:
-    return next(module for module in adapter.modules if key in module.keys.values())
-
-
-def _flatten(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter | None:
-    key = draw(st.sampled_from(_required(layout, _module(draw, adapter))))
-    stored = adapter.tensors[key]
+def _flatten(case: Case) -> GeneratedAdapter | None:
+    key = case.draw(st.sampled_from(_required(case.layout, _module(case))))
+    stored = case.adapter.tensors[key]
     if len(stored.shape) < 2:
         return None
     size = 1
     for dimension in stored.shape:
         size *= dimension
-    return _with(adapter, key, stored._replace(shape=(size,)))
+    return _with(case.adapter, key, stored._replace(shape=(size,)))
 
 
-def _cast(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter | None:
-    keys = [key for module in adapter.modules for key in module.keys.values()]
-    key = draw(st.sampled_from(keys))
-    stored = adapter.tensors[key]
-    other = draw(st.sampled_from([name for name in ("F32", "F16", "BF16", "F64") if name != stored.dtype]))
-    return _with(adapter, key, fill(key, other, stored.shape, adapter.tensors)) if len(keys) > 1 else None
+def _cast(case: Case) -> GeneratedAdapter | None:
+    keys = [key for module in case.adapter.modules for key in module.keys.values()]
+    key = case.draw(st.sampled_from(keys))
+    stored = case.adapter.tensors[key]
+    other = case.draw(st.sampled_from([name for name in ("F32", "F16", "BF16", "F64") if name != stored.dtype]))
+    return _with(case.adapter, key, fill(key, other, stored.shape, case.adapter.tensors)) if len(keys) > 1 else None
 
 
-def _drop_saved(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter | None:
+def _drop_saved(case: Case) -> GeneratedAdapter | None:
     field = auxiliary().saved_modules_field
-    saved = adapter.config.get(field)
-    if not saved or adapter.config.get("task_type") is not None:
+    saved = case.adapter.config.get(field)
+    if not saved or case.adapter.config.get("task_type") is not None:
         return None  # PEFT lists heads of a task that a model need not have
-    return _configured(adapter, **{field: [*saved, _UNKNOWN]})
+    return _configured(case.adapter, **{field: [*saved, _UNKNOWN]})
 
 
-def _drop_tokens(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter | None:
-    keys = [key for key in adapter.tensors if key.endswith(auxiliary().tokens_suffix)]
-    return _without(adapter, *keys) if keys else None
+def _drop_tokens(case: Case) -> GeneratedAdapter | None:
+    keys = [key for key in case.adapter.tensors if key.endswith(auxiliary().tokens_suffix)]
+    return _without(case.adapter, *keys) if keys else None
 
 
-def _undeclare_tokens(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter | None:
+def _undeclare_tokens(case: Case) -> GeneratedAdapter | None:
     field = auxiliary().tokens_field
-    return _configured(adapter, **{field: None}) if adapter.config.get(field) else None
+    return _configured(case.adapter, **{field: None}) if case.adapter.config.get(field) else None
 
 
-def _more_tokens(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter | None:
+def _more_tokens(case: Case) -> GeneratedAdapter | None:
     field = auxiliary().tokens_field
-    wanted = adapter.config.get(field)
+    wanted = case.adapter.config.get(field)
     if not wanted:
         return None
     longer = {name: [*rows, 100] for name, rows in wanted.items()} if isinstance(wanted, dict) else [*wanted, 100]
-    return _configured(adapter, **{field: longer})
+    return _configured(case.adapter, **{field: longer})
 
 
-def _undeclare_bias(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter | None:
+def _undeclare_bias(case: Case) -> GeneratedAdapter | None:
     tail = re.compile(rf"\.{auxiliary().base_layer_part}\.bias$|norm\.bias$")
-    if not layout.bias or not any(tail.search(key) for key in adapter.tensors):
+    if not case.layout.bias or not any(tail.search(key) for key in case.adapter.tensors):
         return None
-    return _configured(adapter, **{layout.bias["field"]: "none"})
+    return _configured(case.adapter, **{case.layout.bias["field"]: "none"})
 
 
-def _unknown_field(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter:
-    return _configured(adapter, **{_UNKNOWN: draw(st.sampled_from([1, None, "text", [], {}]))})
+def _unknown_field(case: Case) -> GeneratedAdapter:
+    return _configured(case.adapter, **{_UNKNOWN: case.draw(st.sampled_from([1, None, "text", [], {}]))})
 
 
-def _wrong_type(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter:
-    field = draw(st.sampled_from(["auto_mapping", layout.targets["excluded"]]))
-    return _configured(adapter, **{field: 7})
+def _wrong_type(case: Case) -> GeneratedAdapter:
+    field = case.draw(st.sampled_from(["auto_mapping", case.layout.targets["excluded"]]))
+    return _configured(case.adapter, **{field: 7})
 
 
-def _unknown_method(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter:
-    return _configured(adapter, peft_type=draw(st.sampled_from([layout.peft_type.lower(), _UNKNOWN.upper()])))
+def _unknown_method(case: Case) -> GeneratedAdapter:
+    name = case.draw(st.sampled_from([case.layout.peft_type.lower(), _UNKNOWN.upper()]))
+    return _configured(case.adapter, peft_type=name)
 
 
-def _local_base(draw: st.DrawFn, layout: Layout, adapter: GeneratedAdapter) -> GeneratedAdapter:
-    path = draw(st.sampled_from(["/home/someone/model", "../model", "C:\\model", "~/model"]))
-    return _configured(adapter, base_model_name_or_path=path)
+def _local_base(case: Case) -> GeneratedAdapter:
+    path = case.draw(st.sampled_from(["/home/someone/model", "../model", "C:\\model", "~/model"]))
+    return _configured(case.adapter, base_model_name_or_path=path)
 
 
 DAMAGES: dict[str, Damage] = {

@@ -47,13 +47,14 @@ class _Text:
         self.before = b""
         self.behind: bytes | None = None
         self.length_error = 0
+        self.escaped = False
         self.patches: list[Callable[[bytes], bytes]] = []
 
     def assemble(self, damages: tuple[str, ...]) -> GeneratedHeader:
         members = [f'"__metadata__":{self.metadata}'] if self.metadata is not None else []
         for name, entry in self.entries:
             inside = ",".join(f"{json.dumps(field)}:{value}" for field, value in entry)
-            members.append(f"{json.dumps(name, ensure_ascii=False)}:{{{inside}}}")
+            members.append(f"{json.dumps(name, ensure_ascii=self.escaped)}:{{{inside}}}")
         text = self.before + ("{" + ",".join(members) + "}").encode("utf-8", "surrogatepass")
         text += b" " * (-len(text) % 8) if self.behind is None else self.behind
         for patch in self.patches:
@@ -64,9 +65,9 @@ class _Text:
 
 
 _NAMES = st.text(st.characters(codec="utf-8"), max_size=6)
-_ODD_VALUES = st.sampled_from(
-    ["null", "true", "-1", "-0", "1.5", "1.0", "1e2", '"8"', "[]", "{}", "NaN", str(2**63), str(2**64), "[[1]]", "", "01"]
-)
+_ODD_NUMBERS = ["-1", "-0", "1.5", "1.0", "1e2", "NaN", "01", str(2**63), str(2**64)]
+_ODD_VALUES = st.sampled_from([*_ODD_NUMBERS, "null", "true", '"8"', "[]", "{}", "[[1]]", ""])
+_ODD_METADATA = ["null", "[]", '""', '{"a":1}', '{"a":null}', '{"a":"b","a":"c"}', '{"\\ud800":""}']
 
 
 @st.composite
@@ -195,6 +196,7 @@ def _rename(draw: st.DrawFn, text: _Text) -> None:
     names = [name for name, _ in text.entries]
     new = draw(st.sampled_from([*names, "__metadata__", "", "\ud800", "\x00", "a/b~c", "__proto__"]))
     text.entries[index] = (new, text.entries[index][1])
+    text.escaped = draw(st.booleans())
 
 
 def _drop_entry(draw: st.DrawFn, text: _Text) -> None:
@@ -202,7 +204,7 @@ def _drop_entry(draw: st.DrawFn, text: _Text) -> None:
 
 
 def _change_metadata(draw: st.DrawFn, text: _Text) -> None:
-    text.metadata = draw(st.sampled_from(["null", "[]", '{"a":1}', '{"a":null}', '{"a":"b","a":"c"}', '{"\\ud800":""}', '""']))
+    text.metadata = draw(st.sampled_from(_ODD_METADATA))
 
 
 def _pad(draw: st.DrawFn, text: _Text) -> None:

@@ -20,9 +20,10 @@ from adapter_format.constraints import broken_constraints
 from adapter_format.layouts import known_layouts
 from adapter_format.rules.registry import all_rules
 from adapter_format.testing.damages import draw_damaged
+from adapter_format.testing.drawn_adapters import draw_adapter
 from adapter_format.testing.drawn_fields import ANY_JSON, field_values
 from adapter_format.testing.drawn_headers import GeneratedHeader, draw_damaged_file, draw_sound, draw_unsound
-from adapter_format.testing.generated import GeneratedAdapter, GeneratedModule, draw_adapter
+from adapter_format.testing.generated import GeneratedAdapter, GeneratedModule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
