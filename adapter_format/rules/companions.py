@@ -107,8 +107,10 @@ NAME_COLLISION = Rule(
 UNKNOWN_BIAS = Rule(
     "AF331", "bias-undeclared", "error", "KEY-6", "Biases that the config does not declare",
     "`bias` says `none`, but the file has biases of the base model: loading overwrites the base's own without a message.",
-    "Set `bias` to `all` or `lora_only` if they were trained, otherwise remove them.", "silent-ok",
-    (mutation("bias-all", SetConfig("/bias", "none")),), quotes=(UNSUPPORTED_WEIGHT,), pains=("P10",),
+    "Set `bias` to `all` or `lora_only` if they were trained, otherwise remove them.", "silent-wrong",
+    (mutation("lora-bias", AddTensor("base_model.model.model.layers.0.self_attn.k_proj.bias", (8,))),
+     mutation("bias-all", SetConfig("/bias", "none"), name="field lost")),
+    quotes=(UNSUPPORTED_WEIGHT,), pains=("P10",),
 )  # fmt: skip
 OLD_BIAS_KEY = Rule(
     "AF333", "old-bias-key", "error", "KEY-6", "Biases under the key of PEFT 0.6 and before",

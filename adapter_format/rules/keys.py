@@ -103,8 +103,8 @@ EMBEDDING_KEY_SUFFIX = Rule(
 DUPLICATE_ROLE = Rule(
     "AF330", "duplicate-role", "error", "KEY-4", "Two keys fill the same place",
     "Two spellings of one tensor are stored; which one is loaded depends on the reader.",
-    "Remove the one that is not meant.", "silent-ok",
-    (mutation("dora", CopyTensor("base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector",
+    "Remove the one that is not meant.", "silent-wrong",
+    (mutation("dora", CopyTensor("base_model.model.model.layers.1.self_attn.q_proj.lora_magnitude_vector",
                                  "base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector.weight")),),
 )  # fmt: skip
 

@@ -40,7 +40,8 @@ TARGET_WITHOUT_TENSORS = Rule(
     "AF313", "target-without-tensors", "warning", "KEY-8", "A target that no tensor belongs to",
     "If the base has such modules, PEFT adapts them with initial values and warns; what was trained there is not in the file.",
     "Remove the entry from `target_modules`, or save again with all tensors.", "warns",
-    (mutation("plain", SetConfig("/target_modules", ["q_proj", "v_proj", "o_proj"])),),
+    (mutation("plain", DropTensors("v_proj")),
+     mutation("plain", SetConfig("/target_modules", ["q_proj", "v_proj", "o_proj"]), name="added")),
     quotes=(MISSING_KEYS, "not found in the base model"), pains=("P14", "P15"),
     note="An entry that names no module of the base is harmless, and PEFT writes such lists; which it is, only the base can "
     "tell: a warning.", undecided="whether the base has the modules that `target_modules` names in vain",
