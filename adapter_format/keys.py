@@ -8,14 +8,13 @@ and everything behind it can still be checked.
 from __future__ import annotations
 
 import functools
-import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from adapter_format.layouts import Layout, auxiliary, layout_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from adapter_format.tensors import TensorInfo
 
@@ -84,9 +83,16 @@ def grammar_of(peft_type: str) -> KeyGrammar:
     declared = auxiliary()
     inside = tuple(f".{part}." for part in declared.wrapper_parts)
     outside = tuple(f"\n.{part}." for part in declared.outer_wrapper_parts)
-    shared = os.path.commonprefix(list(roles))
+    shared = _shared_start(roles)
     tails = {suffix.removeprefix(shared): role for suffix, role in roles.items()}
     return KeyGrammar(layout.prefix, sound, roles, f".{shared}", tails, named, (*inside, *outside, f".{layout.prefix}"))
+
+
+def _shared_start(texts: Collection[str]) -> str:
+    """Return how all texts begin."""
+    first, last = min(texts), max(texts)
+    length = next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
+    return first[:length]
 
 
 def group_sound(

@@ -1,13 +1,16 @@
 """Statistics of one stored tensor, read from its raw little-endian words.
 
-Values are never widened. In every float format of the container the word without its sign bit grows with the
-absolute value; infinity follows the largest finite value and NaN follows infinity. (The FNUZ formats have no
-infinity, and their NaN is the word that would be -0.) So the maximum of these magnitudes says if a block is
-free of NaN and infinity, if it is all zero and how large it gets. Only a block that fails this test is looked
-at element by element.
+Values are never widened. In every float format of the container the word without its sign bit, its magnitude, grows
+with the absolute value; infinity follows the largest finite value and NaN follows infinity. (The FNUZ formats have
+no infinity, and their NaN is the word that would be -0.) So the largest magnitude says if a block is free of NaN and
+infinity, and only a block that is not is looked at element by element.
 
-The maximum needs no temporary array. Words of negative values are the upper half of the unsigned range, so
-the unsigned maximum is the largest negative magnitude, and the signed maximum the largest positive one.
+One pass over the words mostly does. All words joined by OR are no less than any of them: while the joined magnitude
+is that of a finite value, so is each, and the exponent bits of an adapter's small values rarely fill up when joined.
+Below a power of two, as the smallest normal value is, the joined magnitude lies if and only if all do; and it is zero
+if all are. Where it is not small enough, the largest magnitude is sought. That needs no temporary array either: words
+of negative values are the upper half of the unsigned range, so the unsigned maximum is the largest negative magnitude,
+and the signed maximum the largest positive one.
 
 Sources of the formats: IEEE 754 for F16, F32 and F64; OCP 8-bit Floating Point Specification 1.0 for F8_E4M3
 and F8_E5M2; OCP Microscaling Formats 1.0 for F8_E8M0; arXiv:2206.02915 for the FNUZ formats.
@@ -15,7 +18,6 @@ and F8_E5M2; OCP Microscaling Formats 1.0 for F8_E8M0; arXiv:2206.02915 for the 
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -38,6 +40,7 @@ _WORD64 = np.dtype("<u8")
 
 # Less overhead than the array methods. `argmax` has less still, but copies an array that is read-only.
 _maximum = np.maximum.reduce
+_joined = np.bitwise_or.reduce
 _sum = np.add.reduce
 
 
@@ -52,14 +55,12 @@ class TensorStatistics(NamedTuple):
         infinite: number of infinite elements.
         first_nan: flat index of the first NaN element, or None.
         first_infinite: flat index of the first infinite element, or None.
-        largest: largest finite absolute value, of the parts for a complex tensor; None for integers and
-            booleans and where no value is finite.
         zeros: there are elements and each is +0 or -0. F8_E8M0 has no zero.
         zero_rows: number of rows along the first axis that are all zero; 0 with fewer than two dimensions.
         first_zero_row: index of the first such row, or None.
         subnormal_only: some value is not zero, and each such value is subnormal.
         checksum: sum modulo 2**64 of 500 to 1,000 little-endian 64-bit words spread over the tensor. Equal
-            bytes have equal sums; where element type, shape, `largest` and sum agree, ask `identical`.
+            bytes have equal sums; where element type, shape and sum agree, ask `identical`.
     """
 
     elements: int
@@ -67,7 +68,6 @@ class TensorStatistics(NamedTuple):
     infinite: int
     first_nan: int | None
     first_infinite: int | None
-    largest: float | None
     zeros: bool
     zero_rows: int
     first_zero_row: int | None
@@ -84,9 +84,7 @@ class _Format(NamedTuple):
         mask: the bits that make the magnitude; all bits where there is no sign.
         finite: magnitude of the largest finite value; equal to `mask` where every magnitude is finite.
         infinity: magnitude of infinity, or -1 where the format has none.
-        mantissa_bits: width of the stored fraction.
-        bias: bias of the exponent.
-        normal: magnitude of the smallest normal value.
+        normal: magnitude of the smallest normal value, a power of two.
         nonzero: the bits that make a word other than zero, as a word; None where the format has no zero.
         nonzero64: the same bits in every word of 64 bits.
         nan_is_negative_zero: the word with only its sign bit set is the one NaN (FNUZ).
@@ -99,8 +97,6 @@ class _Format(NamedTuple):
     mask: int
     finite: int
     infinity: int
-    mantissa_bits: int
-    bias: int
     normal: int
     nonzero: Any
     nonzero64: Any
@@ -111,13 +107,11 @@ class _Format(NamedTuple):
     def with_nonzero(self, bits: int) -> _Format:
         """Return the same format with other bits that tell a word from zero."""
         lanes = bits.to_bytes(self.unsigned.itemsize, "little") * (8 // self.unsigned.itemsize)
-        return self._replace(
-            nonzero=self.unsigned.type(bits), nonzero64=np.uint64(int.from_bytes(lanes, "little"))
-        )
+        return self._replace(nonzero=self.unsigned.type(bits), nonzero64=np.uint64(int.from_bytes(lanes, "little")))
 
 
 def _float_format(
-    word_bytes: int, mantissa_bits: int, bias: int, finite: int, *, infinity: bool = True, parts: int = 1
+    word_bytes: int, mantissa_bits: int, finite: int, *, infinity: bool = True, parts: int = 1
 ) -> _Format:
     mask = (1 << (8 * word_bytes - 1)) - 1
     return _Format(
@@ -126,8 +120,6 @@ def _float_format(
         mask=mask,
         finite=finite,
         infinity=finite + 1 if infinity else -1,
-        mantissa_bits=mantissa_bits,
-        bias=bias,
         normal=1 << mantissa_bits,
         nonzero=None,
         nonzero64=None,
@@ -137,28 +129,28 @@ def _float_format(
     ).with_nonzero(mask)
 
 
-def _fnuz_format(mantissa_bits: int, bias: int) -> _Format:
-    signed_zero = _float_format(1, mantissa_bits, bias, 0x7F, infinity=False)
+def _fnuz_format(mantissa_bits: int) -> _Format:
+    signed_zero = _float_format(1, mantissa_bits, 0x7F, infinity=False)
     return signed_zero._replace(nan_is_negative_zero=True).with_nonzero(0xFF)
 
 
 def _integer_format(word_bytes: int) -> _Format:
     mask = (1 << (8 * word_bytes)) - 1
-    signed = _float_format(word_bytes, 0, 0, mask, infinity=False)
+    signed = _float_format(word_bytes, 0, mask, infinity=False)
     return signed._replace(mask=mask, is_float=False).with_nonzero(mask)
 
 
 _FORMATS: dict[str, _Format] = {
-    "F64": _float_format(8, 52, 1023, 0x7FEF_FFFF_FFFF_FFFF),
-    "F32": _float_format(4, 23, 127, 0x7F7F_FFFF),
-    "C64": _float_format(4, 23, 127, 0x7F7F_FFFF, parts=2),
-    "F16": _float_format(2, 10, 15, 0x7BFF),
-    "BF16": _float_format(2, 7, 127, 0x7F7F),
-    "F8_E5M2": _float_format(1, 2, 15, 0x7B),
-    "F8_E4M3": _float_format(1, 3, 7, 0x7E, infinity=False),
-    "F8_E5M2FNUZ": _fnuz_format(2, 16),
-    "F8_E4M3FNUZ": _fnuz_format(3, 8),
-    "F8_E8M0": _float_format(1, 0, 127, 0xFE, infinity=False)._replace(mask=0xFF, normal=0, nonzero=None),
+    "F64": _float_format(8, 52, 0x7FEF_FFFF_FFFF_FFFF),
+    "F32": _float_format(4, 23, 0x7F7F_FFFF),
+    "C64": _float_format(4, 23, 0x7F7F_FFFF, parts=2),
+    "F16": _float_format(2, 10, 0x7BFF),
+    "BF16": _float_format(2, 7, 0x7F7F),
+    "F8_E5M2": _float_format(1, 2, 0x7B),
+    "F8_E4M3": _float_format(1, 3, 0x7E, infinity=False),
+    "F8_E5M2FNUZ": _fnuz_format(2),
+    "F8_E4M3FNUZ": _fnuz_format(3),
+    "F8_E8M0": _float_format(1, 0, 0xFE, infinity=False)._replace(mask=0xFF, normal=0, nonzero=None),
     **{
         dtype.name: _integer_format(dtype.bits // 8)
         for dtype in DTYPES.values()
@@ -177,7 +169,6 @@ class _NonFinite(NamedTuple):
     infinite: int
     first_nan: int | None
     first_infinite: int | None
-    largest: int
 
 
 def scan(
@@ -205,7 +196,7 @@ def scan(
     if block_bytes <= 0 or block_bytes % 8:
         raise ValueError(f"block_bytes must be a positive multiple of 8, got {block_bytes}")
     if not elements:
-        return TensorStatistics(0, 0, 0, None, None, None, False, 0, None, False, 0)
+        return TensorStatistics(0, 0, 0, None, None, False, 0, None, False, 0)
     octets: NDArray[np.uint8] = raw if isinstance(raw, np.ndarray) else np.frombuffer(raw, _OCTET)
 
     # Reductions over unaligned words are several times slower than a copy into an aligned block.
@@ -214,7 +205,7 @@ def scan(
 
     nan = infinite = 0
     first_nan = first_infinite = None
-    largest = -1
+    joined = 0
     for start in range(0, nbytes, block_bytes):
         block = octets[start : start + block_bytes]
         if scratch is not None:
@@ -222,13 +213,10 @@ def scan(
             target[:] = block
             block = target
         words = block.view(form.unsigned)
-        magnitude = int(_maximum(words))
-        finite = True
-        if magnitude > form.mask:
-            signed = block.view(form.signed)
-            magnitude = max(magnitude & form.mask, int(_maximum(signed)))
-            finite = not form.nan_is_negative_zero or int(signed.min()) != -form.mask - 1
-        if magnitude > form.finite or not finite:
+        bits = int(_joined(words))
+        joined |= bits
+        suspicious = bits & form.mask > form.finite or (form.nan_is_negative_zero and bits > form.mask)
+        if suspicious and _holds_non_finite(words, form):
             found = _count_non_finite(words, form)
             offset = start // (form.unsigned.itemsize * form.parts)
             if first_nan is None and found.first_nan is not None:
@@ -237,12 +225,10 @@ def scan(
                 first_infinite = offset + found.first_infinite
             nan += found.nan
             infinite += found.infinite
-            magnitude = found.largest
-        if magnitude > largest:
-            largest = magnitude
 
+    joined &= form.mask
     all_finite = not (nan or infinite)
-    zeros = largest == 0 and all_finite and form.nonzero is not None
+    zeros = joined == 0 and all_finite and form.nonzero is not None
     zero_rows, first_zero_row = 0, None
     if len(info.shape) > 1:
         if zeros:
@@ -255,11 +241,10 @@ def scan(
         infinite,
         first_nan,
         first_infinite,
-        _value(largest, form) if form.is_float and largest >= 0 else None,
         zeros,
         zero_rows,
         first_zero_row,
-        form.is_float and all_finite and 0 < largest < form.normal,
+        form.is_float and all_finite and 0 < joined < form.normal,
         _checksum(octets),
     )
 
@@ -297,6 +282,17 @@ def _checksum(octets: NDArray[np.uint8]) -> int:
     return (int(_sum(sample)) + rest) & _CHECKSUM_MASK
 
 
+def _holds_non_finite(words: NDArray[Any], form: _Format) -> bool:
+    """Say whether there is NaN or infinity among the words of one block."""
+    magnitude = int(_maximum(words))
+    if magnitude <= form.mask:
+        return magnitude > form.finite
+    signed = words.view(form.signed)
+    if form.nan_is_negative_zero and int(signed.min()) == -form.mask - 1:
+        return True
+    return max(magnitude & form.mask, int(_maximum(signed))) > form.finite
+
+
 def _count_non_finite(words: NDArray[Any], form: _Format) -> _NonFinite:
     """Count NaN and infinity among the words of one block that is known to hold some."""
     word = form.unsigned.type
@@ -306,7 +302,6 @@ def _count_non_finite(words: NDArray[Any], form: _Format) -> _NonFinite:
     else:
         is_nan = magnitudes > word(max(form.finite, form.infinity))
     is_infinite = np.zeros(words.shape, np.bool_) if form.infinity < 0 else magnitudes == word(form.infinity)
-    finite = magnitudes[~(is_nan | is_infinite)]
     if form.parts > 1:
         is_nan = is_nan.reshape(-1, form.parts).any(axis=1)
         is_infinite = is_infinite.reshape(-1, form.parts).any(axis=1)
@@ -316,7 +311,6 @@ def _count_non_finite(words: NDArray[Any], form: _Format) -> _NonFinite:
         infinite=infinite,
         first_nan=int(is_nan.argmax()) if nan else None,
         first_infinite=int(is_infinite.argmax()) if infinite else None,
-        largest=int(_maximum(finite)) if finite.size else -1,
     )
 
 
@@ -350,9 +344,7 @@ def _zero_rows(
     return count, first
 
 
-def _are_zero(
-    matrix: NDArray[Any], picked: NDArray[np.intp], nonzero: Any, block_bytes: int
-) -> NDArray[np.bool_]:
+def _are_zero(matrix: NDArray[Any], picked: NDArray[np.intp], nonzero: Any, block_bytes: int) -> NDArray[np.bool_]:
     """Say for each picked row of the matrix whether none of its words has a bit that makes it nonzero."""
     row_words = matrix.shape[1]
     row_bytes = row_words * matrix.itemsize
@@ -366,13 +358,3 @@ def _are_zero(
         [not any((matrix[row, start : start + step] & nonzero).any() for start in starts) for row in picked],
         dtype=np.bool_,
     )
-
-
-def _value(magnitude: int, form: _Format) -> float:
-    """Return the value of a finite magnitude, exactly."""
-    unit = -form.bias - form.mantissa_bits
-    if magnitude < form.normal:
-        return math.ldexp(magnitude, 1 + unit)
-    exponent = magnitude >> form.mantissa_bits
-    implicit = 1 << form.mantissa_bits
-    return math.ldexp(implicit | magnitude & (implicit - 1), exponent + unit)

@@ -160,7 +160,7 @@ def _unchecked(checkpoint: Checkpoint, *, data: bool) -> Iterator[Unchecked]:
         return
     yield Unchecked("module paths, features and vocabulary of the base model", "they need the base model")
     targets = anatomy.targets
-    undecided = _undecided(anatomy)
+    undecided = _undecided_modules(anatomy)
     if undecided:
         yield Unchecked(f"the targeting of {undecided} modules", "a pattern is no regex or too costly to match")
     if targets is not None and not targets.names and targets.pattern is None and not targets.parameters:
@@ -169,7 +169,7 @@ def _unchecked(checkpoint: Checkpoint, *, data: bool) -> Iterator[Unchecked]:
         yield Unchecked("whether factors are transposed or exchanged", "rank and features are equal in some modules")
 
 
-def _undecided(anatomy: Anatomy) -> int:
+def _undecided_modules(anatomy: Anatomy) -> int:
     """Count the modules of which can't be said whether they are targeted."""
     targets = anatomy.targets
     if targets is None:

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +50,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "size-table": tables.size_table,
     "size-example": tables.size_example,
     "rule-families": lambda: rule_pages.families("spec/rules/"),
+    "real-run": lambda: run("validate", "spec/examples/good/llama", "spec/examples/bad/key-prefix-missing"),
 }
 _INLINE = frozenset({"wrapper-parts"})
 _ELSEWHERE = frozenset({"benchmarks"})
@@ -113,6 +116,14 @@ def part(name: str) -> str:
         raise LookupError(f"no generated part is called {name!r}")
     text = PARTS[name]()
     return text if name in _INLINE else f"\n\n{text}\n\n"
+
+
+def run(*arguments: str) -> str:
+    """Run the command in the repository and show what a person sees of it, in 80 columns."""
+    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "adapter_format", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    return f"```console\n$ adapter-format {' '.join(arguments)}\n{done.stdout.rstrip()}\n```"
 
 
 def anchors(text: str) -> Callable[[str], str]:

@@ -27,6 +27,7 @@ ERROR_ALTHOUGH_PEFT_IS_RIGHT = {
 NO_ERROR_ALTHOUGH_PEFT_DIFFERS = {
     "AF216": "valid if it was trained so: PEFT applies the scale as it stands",
     "AF223": "valid if it was trained so: PEFT repeats the change of the base (goldens init_pissa, init_olora, kasa)",
+    "AF313": "valid if the base has no such module: PEFT ignores the name, and writes such lists",
     "AF316": "valid if the base has no such layer: PEFT ignores the number, and writes such lists",
     "AF317": "valid if it was trained so: models whose layers differ have such holes by design",
     "AF318": "valid if the base has no such module: PEFT ignores the name, and writes such lists",

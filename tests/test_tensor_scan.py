@@ -29,7 +29,6 @@ class Expected(NamedTuple):
     infinite: int
     first_nan: int | None
     first_infinite: int | None
-    largest: float | None
     zeros: bool
     zero_rows: int
     first_zero_row: int | None
@@ -82,7 +81,6 @@ def expected_statistics(info: TensorInfo, raw: bytes) -> Expected:
             nan, infinite, is_zero = np.isnan(wide), np.isinf(wide), wide == 0
         parts = np.abs(np.concatenate([wide.real, wide.imag]) if complex_type else wide)
         smallest_normal = float(float_limits(np.float32 if complex_type else stored.dtype).smallest_normal)
-    finite = parts[np.isfinite(parts)]
     nonzero = parts[parts != 0]
     rows = np.empty(0, np.intp)
     if len(info.shape) > 1 and stored.size:
@@ -93,7 +91,6 @@ def expected_statistics(info: TensorInfo, raw: bytes) -> Expected:
         infinite=int(infinite.sum()),
         first_nan=int(np.flatnonzero(nan)[0]) if nan.any() else None,
         first_infinite=int(np.flatnonzero(infinite)[0]) if infinite.any() else None,
-        largest=float(finite.max()) if finite.size else None,
         zeros=bool(stored.size and is_zero.all()),
         zero_rows=rows.size,
         first_zero_row=int(rows[0]) if rows.size else None,
@@ -211,7 +208,7 @@ def test_one_nan_is_found_at_any_block_boundary(dtype: str, position: int) -> No
     values[position] = float("nan")
     block_bytes = 64 * DTYPES[dtype].bits // 8
     found = statistics(dtype, (200,), stored_bytes(dtype, values), block_bytes=block_bytes)
-    assert (found.nan, found.first_nan, found.largest) == (1, position, 1.0)
+    assert (found.nan, found.first_nan) == (1, position)
 
 
 @pytest.mark.parametrize("dtype", ["F16", "BF16", "F32"])
@@ -230,7 +227,7 @@ def test_a_tensor_larger_than_a_block_counts_as_the_naive_way(dtype: str) -> Non
 @pytest.mark.parametrize("shape", [(0,), (0, 4), (4, 0), (2, 0, 3)])
 def test_an_empty_tensor_has_nothing_to_report(dtype: str, shape: tuple[int, ...]) -> None:
     found = statistics(dtype, shape, b"")
-    assert found == TensorStatistics(0, 0, 0, None, None, None, False, 0, None, False, 0)
+    assert found == TensorStatistics(0, 0, 0, None, None, False, 0, None, False, 0)
 
 
 def test_a_scalar_is_one_element_without_rows() -> None:
@@ -265,7 +262,7 @@ def test_first_positions_are_those_of_the_first_block_that_has_any() -> None:
 
 def test_e8m0_has_no_zero() -> None:
     found = statistics("F8_E8M0", (2, 4), bytes(8))
-    assert (found.zeros, found.zero_rows, found.subnormal_only, found.largest) == (False, 0, False, 2.0**-127)
+    assert (found.zeros, found.zero_rows, found.subnormal_only) == (False, 0, False)
 
 
 def test_a_complex_element_can_be_nan_and_infinite_at_once() -> None:
@@ -275,9 +272,9 @@ def test_a_complex_element_can_be_nan_and_infinite_at_once() -> None:
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)
-def test_integers_have_no_largest_value(dtype: str) -> None:
+def test_integers_are_neither_nan_nor_subnormal(dtype: str) -> None:
     found = statistics(dtype, (3,), bytes([1]) * (3 * DTYPES[dtype].bits // 8))
-    assert (found.largest, found.zeros, found.nan, found.subnormal_only) == (None, False, 0, False)
+    assert (found.zeros, found.nan, found.subnormal_only) == (False, 0, False)
 
 
 @pytest.mark.parametrize("dtype", ["F4", "F6_E2M3", "F6_E3M2"])

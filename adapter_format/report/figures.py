@@ -17,6 +17,11 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def exact_size(nbytes: int) -> str:
+    """Say a number of bytes, and from a thousand on its size in units as well."""
+    return f"{nbytes:,} ({size(nbytes)})" if nbytes >= 1000 else f"{nbytes:,}"
+
+
 def size(nbytes: int) -> str:
     """Say a size in decimal units with one place, rounded down: 33,554,432 bytes are `33.5 MB`."""
     if nbytes < 1000:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from adapter_format.report.figures import count, size
+from adapter_format.report.figures import count, exact_size
 from adapter_format.report.json import SPEC_VERSION, TOOL
 from adapter_format.report.page import BLANK, Line, Span, line, table, wrap
 
@@ -76,7 +76,7 @@ def forecast_lines(forecast: Forecast, width: int) -> Iterator[Line]:
     yield from table(("modules", "d_in x d_out", "each", "parameters", "name"), rows, width, numeric="rrrr")
     yield BLANK
     yield from _entry("parameters", f"{forecast.parameters:,}", width)
-    yield from _entry("bytes", f"{forecast.bytes:,} ({size(forecast.bytes)})", width)
+    yield from _entry("bytes", exact_size(forecast.bytes), width)
     if forecast.base_parameters is not None and forecast.base_bytes is not None:
         times = forecast.base_bytes / forecast.bytes
         text = f"{forecast.base_parameters:,} parameters, {forecast.base_bytes:,} bytes: {times:,.0f} times the adapter"

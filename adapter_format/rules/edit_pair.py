@@ -40,7 +40,8 @@ def pair(edit: Edit, config: Mapping[str, Any], tensors: Tensors) -> Pair:
         tensors: key to element type and shape of the valid example.
     """
     shown = _in_config(edit, config) or _in_keys(edit, tensors) or _in_shapes(edit, tensors) or Pair()
-    return shown if all(len(text) <= _LONGEST for text in (*shown.good, *shown.bad)) else Pair()
+    fits = all(len(text) <= _LONGEST for text in (*shown.good, *shown.bad))
+    return shown if fits and shown.good != shown.bad else Pair()
 
 
 def _in_config(edit: Edit, config: Mapping[str, Any]) -> Pair | None:

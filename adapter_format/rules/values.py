@@ -156,7 +156,7 @@ def _check_identical(
             scanned = statistics.get(info.name)
             if anatomy.layout.roles[name].untrained != "zeros" or scanned is None or scanned.zeros or scanned.elements < 2:
                 continue
-            signature = (info.dtype, info.shape, scanned.checksum, scanned.largest)
+            signature = (info.dtype, info.shape, scanned.checksum)
             other = seen.setdefault(signature, info)
             if other is not info and identical(other, info):
                 found.append((other.name, info.name))

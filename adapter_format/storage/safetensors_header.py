@@ -95,7 +95,7 @@ def parse_header(data: bytes, file_size: int, limits: Limits = DEFAULT_LIMITS) -
     tensors, metadata, entry_defects = _read_entries(document.value, limits)
     unreadable = tuple(fault.pointer for fault in document.defects if fault.kind != "duplicate-key")
     defects += [defect for defect in entry_defects if not (defect.pointer or "").startswith(unreadable or ("!",))]
-    layout_defects = _layout_defects(tensors, data_start, file_size) if not entry_defects else []
+    layout_defects = _layout_defects(tensors, data_start, file_size) if _harmless(entry_defects) else []
     defects += layout_defects
     digest = hashlib.sha256(text).digest()
     readable = not defects or _harmless(defects)
@@ -223,7 +223,7 @@ def _read_in_order(entries: dict[str, Any]) -> tuple[dict[str, TensorInfo], int]
             or bits != (end - start) * 8
             or len(entry) != 3
             or type(shape) is not list
-            or start * 8 % width
+            or (width > 8 and start * 8 % width)
         ):
             return {}, -1
         position = end
@@ -373,7 +373,7 @@ def _layout_defects(tensors: dict[str, TensorInfo], data_start: int, file_size: 
             else:
                 text = f"Bytes {position:,} to {start:,} of the data section belong to no tensor."
                 defects.append(Defect("data-gap", text, info.name, f"/{_escape(info.name)}/data_offsets", offset))
-        if start * 8 % BITS[info.dtype] and info.end > start:
+        if _is_misaligned(start, BITS[info.dtype]) and info.end > start:
             text = f"The data starts at byte {start:,}, not a multiple of the {info.dtype} element size."
             defects.append(Defect("tensor-misaligned", text, info.name, None, data_start + start))
         if info.end > position:
@@ -389,6 +389,11 @@ def _layout_defects(tensors: dict[str, TensorInfo], data_start: int, file_size: 
         text = f"{available - last:,} bytes follow the last tensor."
         defects.append(Defect("trailing-bytes", text, offset=data_start + last))
     return defects
+
+
+def _is_misaligned(start: int, bits: int) -> bool:
+    """Whether an element type of whole bytes starts off a multiple of its size; packed ones start at any byte."""
+    return bits > 8 and start * 8 % bits != 0
 
 
 def _escape(part: str) -> str:

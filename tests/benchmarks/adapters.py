@@ -120,7 +120,7 @@ def write(
         if values is None:
             file.truncate(8 + len(header) + position)
         else:
-            file.write(stored(values, dtype))
+            stored(values, dtype).tofile(file)
     text = json.dumps(config or CONFIG, indent=2, sort_keys=True).encode()
     (folder / "adapter_config.json").write_bytes(text)
     return Written(folder, header, text, position)
@@ -129,13 +129,15 @@ def write(
 def trained_values(tensors: dict[str, tuple[int, int]]) -> NDArray[np.float32]:
     """Draw values like those of a trained adapter for all tensors, one behind the other."""
     count = sum(math.prod(shape) for shape in tensors.values())
-    return np.random.default_rng(0).standard_normal(count, dtype=np.float32) * np.float32(0.02)
+    values = np.random.default_rng(0).standard_normal(count, dtype=np.float32)
+    values *= np.float32(0.02)
+    return values
 
 
-def stored(values: NDArray[np.float32], dtype: str) -> memoryview:
-    """Return the bytes of values in an element type; bfloat16 by cutting, not rounding."""
+def stored(values: NDArray[np.float32], dtype: str) -> NDArray[Any]:
+    """Return values as they are stored in an element type; bfloat16 by cutting, not rounding."""
     if dtype == "F16":
-        return memoryview(values.astype("<f2")).cast("B")
+        return values.astype("<f2")
     if dtype == "BF16":
-        return memoryview((values.view(np.uint32) >> 16).astype("<u2")).cast("B")
-    return memoryview(values.astype("<f4")).cast("B")
+        return (values.view(np.uint32) >> 16).astype("<u2")
+    return values.astype("<f4")

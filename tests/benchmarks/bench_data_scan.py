@@ -72,7 +72,8 @@ def _measure(written: Written) -> Times:
             )
             for _ in range(ROUNDS)
         ]
-    return Times(*map(min, zip(*times, strict=True)), written.data_bytes)
+    scan, fresh_sum, touched_sum = map(min, zip(*times, strict=True))
+    return Times(scan, fresh_sum, touched_sum, written.data_bytes)
 
 
 def _scan(path: Path, header: Header) -> None:

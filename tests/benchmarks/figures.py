@@ -73,10 +73,8 @@ def as_text(figures: Sequence[Figure]) -> str:
     """Lay the figures out for a terminal."""
     rows = [("", "figure", "bar", "", ""), *((f.name, f.shown, f.bound, f.verdict, f.detail) for f in figures)]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]).rstrip() for row in rows
-    ]
-    return "\n".join([*lines, "", _machine_line()])
+    padded = ([cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)] for row in rows)
+    return "\n".join([*("  ".join(row).rstrip() for row in padded), "", _machine_line()])
 
 
 def as_markdown(figures: Sequence[Figure]) -> str:

@@ -64,4 +64,5 @@ def run_python(arguments: Sequence[str], cache: Path) -> str:
 
 def peak_bytes(code: str, cache: Path) -> int:
     """Run code in a new interpreter and return the most memory that was resident, in bytes."""
-    return int(run_python(["-c", f"{_PEAK}\n{code}\nimport sys\nsys.stderr.write(f'\\n{{peak()}}')"], cache).split()[-1])
+    report = "import sys\nsys.stderr.write(f'\\n{peak()}')"
+    return int(run_python(["-c", f"{_PEAK}\n{code}\n{report}"], cache).split()[-1])

@@ -49,7 +49,9 @@ def test_each_kind_of_hostile_character_is_named(hostile: str, shown: str) -> No
     assert escape(hostile) == shown
 
 
-@pytest.mark.parametrize("harmless", ["model.layers.0.q_proj", "Größe", "模型/適配器", "C:\\adapters\\x", "[bold]x[/]", ""])
+@pytest.mark.parametrize(
+    "harmless", ["model.layers.0.q_proj", "Größe", "模型/適配器", "C:\\adapters\\x", "[bold]x[/]", ""]
+)
 def test_harmless_text_stays(harmless: str) -> None:
     assert escape(harmless) == harmless
 

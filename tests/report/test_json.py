@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
@@ -17,6 +16,9 @@ from adapter_format.findings import SEVERITIES, Finding, Location, Report, Summa
 from adapter_format.packaged import load_schema
 from adapter_format.report.json import SCHEMA_ID, render_json, render_jsonl, report_to_dict
 from adapter_format.selection import Judged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 GOLDENS = Path(__file__).parents[1] / "golden" / "lora"
 SCHEMA = load_schema("report")
