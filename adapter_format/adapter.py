@@ -51,7 +51,7 @@ def load(path: str | os.PathLike[str], *, mapped: bool = True, limits: Limits = 
         with opened(config_path) as config_file:
             config = _read_config(config_file, limits)
             tensors = _open_weights(directory, mapped, limits)
-            # A save puts another config in place after the weights: while it is still the one read, both belong together.
+            # A save puts its config in place last: while the one that was read is still there, both belong together.
             if _is_in_place(config_file, config_path):
                 return Adapter(config, tensors)
             tensors.close()

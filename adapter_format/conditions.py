@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+
 def is_set(value: object) -> bool:
     """Whether a field is switched on: present and none of null, false, empty string, empty list or empty object."""
     return value is not None and value is not False and value not in ("", [], {})

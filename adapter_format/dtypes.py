@@ -61,8 +61,6 @@ BITS: dict[str, int] = {dtype.name: dtype.bits for dtype in DTYPES.values()}
 BY_ARRAY_NAME: dict[str, Dtype] = {dtype.array_name: dtype for dtype in DTYPES.values() if dtype.array_name}
 
 ML_DTYPES_NAMES = frozenset(
-    dtype.array_name
-    for dtype in DTYPES.values()
-    if dtype.array_name.startswith(("float8", "bfloat"))
+    dtype.array_name for dtype in DTYPES.values() if dtype.array_name.startswith(("float8", "bfloat"))
 )
 """Element types that NumPy itself does not have and the `ml_dtypes` package supplies."""

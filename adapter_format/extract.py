@@ -36,9 +36,7 @@ _Chosen = Iterator[tuple[Path, Entry]]
 _USUAL_METHOD = "LORA"
 
 
-def adapter_names(
-    state_dict: Mapping[str, object], config: Mapping[str, Any] | None = None
-) -> tuple[str, ...]:
+def adapter_names(state_dict: Mapping[str, object], config: Mapping[str, Any] | None = None) -> tuple[str, ...]:
     """Return the names of the adapters in the state dict of a live model, in the order of their tensors.
 
     Args:
@@ -119,9 +117,7 @@ def extract_adapter(
 def _layout(config: object) -> Layout:
     if config is not None and not isinstance(config, Mapping):
         kind = type(config).__name__
-        raise UsageError(
-            f"config is a {kind}, not a mapping; pass an AdapterConfig, or to_dict() of PEFT's config."
-        )
+        raise UsageError(f"config is a {kind}, not a mapping; pass an AdapterConfig, or to_dict() of PEFT's config.")
     method = _USUAL_METHOD if config is None else config.get("peft_type", _USUAL_METHOD)
     layout = layout_of(method) if isinstance(method, str) else None
     if layout is None:
@@ -240,9 +236,7 @@ def _embedding_targeted(
     wanted = config.get(layout.targets.get("modules", ""))
     if isinstance(wanted, str):
         modules = modules_named(found.entries, declared.embedding_modules)
-        return wanted != "all-linear" and any(
-            fullmatch(wanted, ".".join(module[found.depth :])) for module in modules
-        )
+        return wanted != "all-linear" and any(fullmatch(wanted, ".".join(module[found.depth :])) for module in modules)
     return isinstance(wanted, Collection) and any(name in wanted for name in declared.embedding_modules)
 
 

@@ -39,7 +39,7 @@ class Finding(NamedTuple):
         message: one sentence: what was found and what was expected.
         mend: one sentence: what to do.
         places: every place, in file order; never empty.
-        count: how many places share the cause (at least `len(places)`).
+        occurrences: how often the cause was met; several places may concern one (`count` in JSON).
         peft: what the newest PEFT does with it, as measured.
         fixable: whether `fix` can mend it.
     """
@@ -50,7 +50,7 @@ class Finding(NamedTuple):
     message: str
     mend: str
     places: tuple[Location, ...]
-    count: int
+    occurrences: int
     peft: PeftBehaviour
     fixable: bool = False
 

@@ -1,5 +1,4 @@
-"""The key grammar: prefix + module path + role suffix, derived from a layout; and what went wrong with a key that
-does not follow it.
+"""The key grammar: prefix + module path + role suffix, derived from a layout, and what is wrong with a misspelt key.
 
 A damaged key is read as the key it was meant to be, with the faults on the way named, so that one cause is one finding
 and everything behind it can still be checked.
@@ -77,7 +76,10 @@ def grammar_of(peft_type: str) -> KeyGrammar:
     alternatives = "|".join(map(re.escape, roles))
     sound = re.compile(rf"{re.escape(layout.prefix)}(.+)\.({alternatives})")
     named = tuple(
-        (re.compile(re.escape(role.memory).replace(re.escape("{adapter}"), r"(?!(?:weight|bias)\Z)[^.]+") + r"\Z"), role.name)
+        (
+            re.compile(re.escape(role.memory).replace(re.escape("{adapter}"), r"(?!(?:weight|bias)\Z)[^.]+") + r"\Z"),
+            role.name,
+        )
         for role in layout.roles.values()
     )
     declared = auxiliary()
@@ -95,9 +97,7 @@ def _shared_start(texts: Collection[str]) -> str:
     return first[:length]
 
 
-def group_sound(
-    grammar: KeyGrammar, tensors: Mapping[str, TensorInfo]
-) -> dict[str, dict[str, TensorInfo]] | None:
+def group_sound(grammar: KeyGrammar, tensors: Mapping[str, TensorInfo]) -> dict[str, dict[str, TensorInfo]] | None:
     """Group tensors by module path and role, or return None unless every key is spelled by the grammar.
 
     Of two keys that name the same role, the last is in the result. The paths may still be misspelt: ask
@@ -132,7 +132,7 @@ def read_key(grammar: KeyGrammar, key: str) -> KeyReading:
     """Read one key, sound or not.
 
     Returns:
-        The reading; a key that is no role of the method has `role` None and its faults concern prefix and wrappers only.
+        The reading; a key that is no role of the method has `role` None, and its faults concern what is in front of it.
     """
     faults: list[str] = []
     rest = _strip_prefix(grammar.prefix, key, faults)

@@ -183,9 +183,7 @@ def _match(parts: Path, forms: _Forms) -> _Match | None:
     return None
 
 
-def _match_unnamed(
-    parts: Path, forms: _Forms, mark: str, names: Mapping[Path, Collection[str]]
-) -> _Match | None:
+def _match_unnamed(parts: Path, forms: _Forms, mark: str, names: Mapping[Path, Collection[str]]) -> _Match | None:
     """Recognise what is no role, but has the method's mark and an adapted module: PEFT stores it too."""
     for length, name in forms:
         start = len(parts) - length

@@ -177,9 +177,7 @@ def at_pointer(config: Mapping[str, Any], pointer: str) -> Any:
     return value
 
 
-def _choose_kind(
-    layout: Layout, config: Mapping[str, Any], targets: Targets | None, path: str, roles: Roles
-) -> Kind:
+def _choose_kind(layout: Layout, config: Mapping[str, Any], targets: Targets | None, path: str, roles: Roles) -> Kind:
     return next(kind for kind in layout.kinds if _selected(kind.select, config, targets, path, roles))
 
 

@@ -43,9 +43,7 @@ def adapter_directory(path: str | os.PathLike[str]) -> str:
         raise UsageError(f"{shorten(text)} does not exist.")
     if os.path.basename(text) in (CONFIG_NAME, WEIGHTS_NAME, LEGACY_WEIGHTS_NAME):
         return os.path.dirname(text) or "."
-    raise UsageError(
-        f"{shorten(text)} is a file, expected an adapter directory, `{WEIGHTS_NAME}` or `{CONFIG_NAME}`."
-    )
+    raise UsageError(f"{shorten(text)} is a file, expected an adapter directory, `{WEIGHTS_NAME}` or `{CONFIG_NAME}`.")
 
 
 def shorten(path: str) -> str:

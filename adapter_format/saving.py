@@ -59,9 +59,7 @@ def save(path: str | os.PathLike[str], tensors: Mapping[str, Any], config: Mappi
     publish(Path(os.fspath(path)), [(WEIGHTS_NAME, write_weights), (CONFIG_NAME, write_config)], hide=CONFIG_NAME)
 
 
-def save_all(
-    path: str | os.PathLike[str], adapters: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]
-) -> None:
+def save_all(path: str | os.PathLike[str], adapters: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
     """Write several adapters as PEFT lays them out: `default` into the directory, each other into a sub-folder.
 
     Args:
@@ -73,7 +71,7 @@ def save_all(
         RefusedError: an adapter would be an error; those before it were written.
     """
     for name in adapters:
-        if name in ("", ".", "..") or any(character in name for character in '/\\\0:') or not name.isprintable():
+        if name in ("", ".", "..") or any(character in name for character in "/\\\0:") or not name.isprintable():
             raise UsageError(f"The adapter name {name[:80]!r} can't be the name of a folder.")
     for name, (tensors, config) in adapters.items():
         save(path if name == "default" else os.path.join(os.fspath(path), name), tensors, config)

@@ -1,8 +1,8 @@
 """Shape expressions: how a layout says what the dimensions of a tensor are.
 
 A dimension is an atom (`r`, `d_in`, `1`), a product (`r*experts`), a quotient (`r/groups`) or, as the last one, a rest:
-`*kernel` stands for any number of sizes, `*1` for any number of ones. Matching binds the symbols that are still free, so
-the same expressions serve for checking, for reading ranks and features off a file, for counting and for generating.
+`*kernel` stands for any number of sizes, `*1` for any number of ones. Matching binds the symbols that are still free,
+so that the same expressions serve for checking, for reading ranks and features, for counting and for generating.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The size formula: parameters and bytes of an adapter, from its dimensions alone.
 
-For LoRA on linear layers it is the sum over modules of r * (d_in + d_out) * bytes per parameter; other kinds follow from
-the shapes that the layout declares (spec, Size).
+For LoRA on linear layers it is the sum over modules of r * (d_in + d_out) * bytes per parameter; other kinds follow
+from the shapes that the layout declares (spec, chapter Size).
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from adapter_format.anatomy import Anatomy
 from adapter_format.dtypes import BITS, DTYPES
 from adapter_format.errors import UsageError
 from adapter_format.layouts import layout_of
@@ -18,6 +17,7 @@ from adapter_format.shapes import elements_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from adapter_format.anatomy import Anatomy
     from adapter_format.modules import Module
 
 

@@ -100,7 +100,7 @@ def find_adapters(path: str | os.PathLike[str]) -> Iterator[str]:
         UsageError: the path does not exist or is a file that is no part of an adapter.
     """
     root = adapter_directory(path)
-    if not os.access(root, os.R_OK | os.X_OK):
+    if not os.access(root, os.R_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         # It can't be searched; the verdict on the directory itself says so.
         yield root
         return
@@ -164,7 +164,9 @@ def _unchecked(checkpoint: Checkpoint, *, data: bool) -> Iterator[Unchecked]:
     if undecided:
         yield Unchecked(f"the targeting of {undecided} modules", "a pattern is no regex or too costly to match")
     if targets is not None and not targets.names and targets.pattern is None and not targets.parameters:
-        yield Unchecked("which modules are targeted", "`target_modules` is null: PEFT fills it by the base's model type")
+        yield Unchecked(
+            "which modules are targeted", "`target_modules` is null: PEFT fills it by the base's model type"
+        )
     if any(_is_square(group[0].symbols) for group in anatomy.alike):
         yield Unchecked("whether factors are transposed or exchanged", "rank and features are equal in some modules")
 

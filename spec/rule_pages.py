@@ -33,7 +33,7 @@ rule carries the reason."""
 _BEHAVIOUR = {
     "raises": "raises: the adapter is not loaded",
     "warns": "warns, and loads",
-    "silent-wrong": "loads without a message, and computes something else than was saved",
+    "silent-wrong": "loads without a message, and computes something else than without the defect",
     "silent-ok": "loads without a message, and computes what was saved",
     "unknown": "not measured",
 }

@@ -290,11 +290,7 @@ def test_each_of_several_adapters_is_found_whatever_its_name(names: list[str]) -
     assert set(adapter_names(memory)) == set(names)
     for name in names:
         assert extract_adapter(memory, name, {"bias": "lora_only"}) == stored(
-            {
-                f"{layer}.lora_{side}.weight": f"{layer}.lora_{side}.{name}.weight"
-                for layer in layers
-                for side in "AB"
-            }
+            {f"{layer}.lora_{side}.weight": f"{layer}.lora_{side}.{name}.weight" for layer in layers for side in "AB"}
             | {f"{layer}.base_layer.bias": f"{layer}.base_layer.bias" for layer in layers}
             | {f"{P}score.weight": f"{P}score.modules_to_save.{name}.weight"}
         )
@@ -313,9 +309,7 @@ def test_the_tensors_of_another_adapter_are_never_stored() -> None:
 
 @pytest.mark.parametrize("bias", ["none", "all"])
 def test_a_module_named_like_the_adapter_keeps_its_path(bias: str) -> None:
-    memory = state(
-        f"{P}default.lora_A.default.weight", f"{P}default.base_layer.weight", f"{P}tail.default.bias"
-    )
+    memory = state(f"{P}default.lora_A.default.weight", f"{P}default.base_layer.weight", f"{P}tail.default.bias")
     expected = {f"{P}default.lora_A.weight"} | ({f"{P}tail.default.bias"} if bias == "all" else set())
     assert set(extract_adapter(memory, "default", {"bias": bias})) == expected
 
@@ -334,9 +328,7 @@ def test_a_wrapper_around_a_layer_leaves_no_trace(part: str) -> None:
 
 def test_an_adapter_injected_without_the_peft_model_gets_the_prefix() -> None:
     injected = {key.removeprefix(P): value for key, value in LINEAR.items()}
-    found = extract_adapter(
-        injected, "default", {"bias": "lora_only", "target_modules": r"model\.embed_tokens"}
-    )
+    found = extract_adapter(injected, "default", {"bias": "lora_only", "target_modules": r"model\.embed_tokens"})
     assert found == LINEAR_STORED | {f"{Q}.base_layer.bias": LINEAR[f"{Q}.base_layer.bias"]}
 
 
@@ -353,9 +345,7 @@ def test_an_unknown_adapter_is_refused_with_the_names_of_those_present() -> None
 
 
 def test_keys_as_on_disk_are_refused() -> None:
-    with pytest.raises(
-        AdapterFormatError, match=re.escape(f"as on disk already, such as '{Q}.lora_A.weight'")
-    ):
+    with pytest.raises(AdapterFormatError, match=re.escape(f"as on disk already, such as '{Q}.lora_A.weight'")):
         extract_adapter(LINEAR_STORED)
 
 
@@ -367,9 +357,7 @@ def test_a_state_dict_without_an_adapter_is_refused() -> None:
 
 @pytest.mark.parametrize("method", ["NO_SUCH_METHOD", "lora", 3, None])
 def test_an_unknown_method_is_refused(method: object) -> None:
-    with pytest.raises(
-        AdapterFormatError, match=rf"no layout for the method {method!r}; known methods: .*'LORA'"
-    ):
+    with pytest.raises(AdapterFormatError, match=rf"no layout for the method {method!r}; known methods: .*'LORA'"):
         extract_adapter(LINEAR, "default", {"peft_type": method})
 
 
@@ -412,14 +400,10 @@ def test_a_tensor_that_no_role_describes_is_stored_with_its_layer() -> None:
     assert found.keys() - LINEAR_STORED.keys() == {f"{Q}.lora_novelty.gate"}
 
 
-PART = st.sampled_from(
-    ["lora_A", "default", "weight", "base_layer", "modules_to_save", "bias", "model", "", "x"]
-)
+PART = st.sampled_from(["lora_A", "default", "weight", "base_layer", "modules_to_save", "bias", "model", "", "x"])
 
 
-@given(
-    st.dictionaries(st.lists(PART, max_size=6).map(".".join), st.integers()), st.sampled_from(["all", "none"])
-)
+@given(st.dictionaries(st.lists(PART, max_size=6).map(".".join), st.integers()), st.sampled_from(["all", "none"]))
 def test_any_keys_give_an_adapter_or_an_error_of_the_family(memory: dict[str, int], bias: str) -> None:
     found: dict[str, int] = {}
     with contextlib.suppress(AdapterFormatError):

@@ -106,7 +106,10 @@ def test_there_are_no_circles() -> None:
 @pytest.mark.parametrize("framework", ["torch", "peft", "transformers", "tensorflow", "jax"])
 def test_no_framework_is_imported(framework: str) -> None:
     found = [
-        module for module, path in _modules().items() for name, _ in _imports(path) if name.partition(".")[0] == framework
+        module
+        for module, path in _modules().items()
+        for name, _ in _imports(path)
+        if name.partition(".")[0] == framework
     ]
 
     assert found == []

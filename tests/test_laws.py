@@ -71,7 +71,10 @@ def fired(report: af.Report, *severities: str) -> set[str]:
 
 def same_bits(left: np.ndarray[Any, Any], right: np.ndarray[Any, Any]) -> bool:
     """Whether two arrays have type, shape and every bit in common; byte order and strides don't count."""
-    native = left.astype(left.dtype.newbyteorder("="), copy=False), right.astype(right.dtype.newbyteorder("="), copy=False)
+    native = (
+        left.astype(left.dtype.newbyteorder("="), copy=False),
+        right.astype(right.dtype.newbyteorder("="), copy=False),
+    )
     return (
         native[0].dtype == native[1].dtype and left.shape == right.shape and native[0].tobytes() == native[1].tobytes()
     )
@@ -249,7 +252,9 @@ def test_any_bytes_for_weights_give_a_report(data: bytes) -> None:
     assert not report.ok
 
 
-ANY_TEXT = st.binary(max_size=200) | st.text(max_size=100).map(str.encode) | afst.ANY_JSON.map(json.dumps).map(str.encode)
+ANY_TEXT = (
+    st.binary(max_size=200) | st.text(max_size=100).map(str.encode) | afst.ANY_JSON.map(json.dumps).map(str.encode)
+)
 
 
 @given(ANY_TEXT)
@@ -365,7 +370,10 @@ def test_a_file_without_error_is_read_as_the_library_reads_it(header: GeneratedH
     with folder() as path:
         (path / WEIGHTS_NAME).write_bytes(content)
         with safe_open(path / WEIGHTS_NAME, "np") as file:
-            theirs = {name: (file.get_slice(name).get_dtype(), tuple(file.get_slice(name).get_shape())) for name in file.keys()}  # noqa: SIM118
+            theirs = {
+                name: (file.get_slice(name).get_dtype(), tuple(file.get_slice(name).get_shape()))
+                for name in file.keys()
+            }  # noqa: SIM118
             metadata = file.metadata()
 
     assert {name: (info.dtype, info.shape) for name, info in parsed.tensors.items()} == theirs

@@ -56,9 +56,7 @@ def test_an_example_is_clean(name: str, tmp_path: Path) -> None:
     assert [finding for finding in report.findings if finding.severity != "info"] == []
 
 
-@pytest.mark.parametrize(
-    ("rule", "mutation"), PAIRS, ids=[f"{r.id}-{m.name or 'first'}" for r, m in PAIRS]
-)
+@pytest.mark.parametrize(("rule", "mutation"), PAIRS, ids=[f"{r.id}-{m.name or 'first'}" for r, m in PAIRS])
 def test_a_mutation_breaks_its_own_rule_and_no_other(rule: Rule, mutation: Mutation, tmp_path: Path) -> None:
     write_example(mutation.example, tmp_path / "valid")
     write_mutation(mutation, tmp_path / "broken")

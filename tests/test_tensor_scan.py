@@ -158,9 +158,7 @@ def test_checksum_of_a_small_tensor_is_the_sum_of_all_its_words(tensor: Stored) 
 
 @given(stored_tensors())
 def test_address_and_block_size_change_nothing(tensor: Stored) -> None:
-    assert scan(tensor.at_offset(), tensor.info, tensor.block_bytes) == scan(
-        memoryview(tensor.raw), tensor.info
-    )
+    assert scan(tensor.at_offset(), tensor.info, tensor.block_bytes) == scan(memoryview(tensor.raw), tensor.info)
 
 
 @given(stored_tensors())
@@ -175,9 +173,7 @@ def test_every_8_bit_word_is_read_as_ml_dtypes_reads_it(dtype: str) -> None:
     for word in range(256):
         raw = bytes([word])
         found = statistics(dtype, (1,), raw)
-        assert Expected(*found[:-1]) == expected_statistics(TensorInfo("t", dtype, (1,), 0, 1), raw), hex(
-            word
-        )
+        assert Expected(*found[:-1]) == expected_statistics(TensorInfo("t", dtype, (1,), 0, 1), raw), hex(word)
 
 
 @pytest.mark.parametrize("dtype", ["F16", "BF16"])

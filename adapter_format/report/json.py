@@ -102,7 +102,7 @@ def _finding(finding: Finding, *, fold: bool) -> dict[str, Any]:
         "mend": finding.mend,
         "location": finding.location._asdict(),
         "places": [place._asdict() for place in further],
-        "count": finding.count,
+        "count": finding.occurrences,
         "fixable": finding.fixable,
         "peft": finding.peft,
         "help": RULE_PAGE.format(finding.rule),

@@ -19,7 +19,7 @@ _LABEL = 10
 BEHAVIOUR = {
     "raises": "raises: the adapter is not loaded",
     "warns": "warns, and loads",
-    "silent-wrong": "loads without a message, and computes something else than was saved",
+    "silent-wrong": "loads without a message, and computes something else than without the defect",
     "silent-ok": "loads without a message, and computes what was saved",
     "unknown": "not measured",
 }

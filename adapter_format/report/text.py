@@ -91,7 +91,7 @@ def adapter_lines(report: Report, width: int, *, fold: bool = True, strict: bool
 
 
 def _finding_lines(finding: Finding, width: int, *, fold: bool) -> Iterator[Line]:
-    peft = _PEFT[finding.peft] if finding.severity != "info" else ""
+    peft = _PEFT[finding.peft] if finding.severity == "error" else ""
     yield line(
         "  ",
         Span(finding.severity, finding.severity),
@@ -103,7 +103,7 @@ def _finding_lines(finding: Finding, width: int, *, fold: bool) -> Iterator[Line
     yield from wrap([finding.message], width, indent=_BODY)
     shown = finding.places[:_SHOWN_PLACES] if fold else finding.places
     texts = [text for text in map(_place, shown) if text]
-    rest = finding.count - len(shown)
+    rest = finding.occurrences - len(shown)
     if rest > 0 and texts:
         texts.append(f"and {rest:,} more")
     for number, text in enumerate(texts):

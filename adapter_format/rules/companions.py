@@ -140,7 +140,9 @@ def check_companions(checkpoint: Checkpoint) -> Iterator[Finding]:
         if found:
             name = found[0].detail
             text = f"Spelled as {name} spells them: {tensors_of(len(found))}, such as {found[0].info.name!r}."
-            yield rule.finding(text, places(c.info.name for c in found), mend=_foreign_mend(found[0].info.name, anatomy))
+            yield rule.finding(
+                text, places(c.info.name for c in found), mend=_foreign_mend(found[0].info.name, anatomy)
+            )
     if config is None:
         return
     base = [c for c in anatomy.companions_that_are(parts.BASE_WEIGHT) if not is_suffixed_role(anatomy, c.path)]
@@ -170,7 +172,9 @@ def check_companions(checkpoint: Checkpoint) -> Iterator[Finding]:
     if old:
         text = f"Biases of adapted modules under their old key: {tensors_of(len(old))}, such as {old[0].info.name!r}."
         yield OLD_BIAS_KEY.finding(text, places(c.info.name for c in old))
-    if config.get(anatomy.layout.bias["field"], "none") in ("all", "lora_only") and not anatomy.companions_that_are(parts.BIAS):
+    if config.get(anatomy.layout.bias["field"], "none") in ("all", "lora_only") and not anatomy.companions_that_are(
+        parts.BIAS
+    ):
         mode = config[anatomy.layout.bias["field"]]
         text = f"`bias` is {mode!r}, but the file holds no bias."
         yield BIAS_MISSING.finding(text, [Location(CONFIG_NAME, pointer="/bias")])
@@ -209,7 +213,11 @@ def _check_saved_modules(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterato
             return
 
 
-_TASK_HEADS = {"SEQ_CLS": ("classifier", "score"), "TOKEN_CLS": ("classifier", "score"), "QUESTION_ANS": ("qa_outputs",)}
+_TASK_HEADS = {
+    "SEQ_CLS": ("classifier", "score"),
+    "TOKEN_CLS": ("classifier", "score"),
+    "QUESTION_ANS": ("qa_outputs",),
+}
 
 
 def _is_task_head(name: str, config: Mapping[str, Any]) -> bool:
@@ -230,9 +238,7 @@ def _is_plain_copy(path: str) -> bool:
     """Whether a copy is spelled as PEFT stores it for a resized vocabulary: no adapter name behind the part."""
     parts_of_path = path.split(".")
     memory = auxiliary().memory_parts
-    return any(
-        part in memory and len(parts_of_path) - index == 2 for index, part in enumerate(parts_of_path)
-    )
+    return any(part in memory and len(parts_of_path) - index == 2 for index, part in enumerate(parts_of_path))
 
 
 def _check_tokens(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterator[Finding]:

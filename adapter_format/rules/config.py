@@ -276,7 +276,9 @@ def check_document(checkpoint: Checkpoint) -> Iterator[Finding]:
         yield rule.finding(f"`{CONFIG_NAME}`, {where}: {defect.message}.".replace("..", "."), [place])
     if document.complete and checkpoint.config is None:
         found = type(document.value).__name__
-        yield CONFIG_NOT_OBJECT.finding(f"The config is a JSON {found}, expected an object.", [Location(CONFIG_NAME, pointer="")])
+        yield CONFIG_NOT_OBJECT.finding(
+            f"The config is a JSON {found}, expected an object.", [Location(CONFIG_NAME, pointer="")]
+        )
 
 
 def check_method(checkpoint: Checkpoint) -> Iterator[Finding]:
@@ -302,7 +304,9 @@ def check_method(checkpoint: Checkpoint) -> Iterator[Finding]:
         near = ""
         if isinstance(method, str) and method.upper() in known:
             near = f"; did you mean {method.upper()!r}?"
-        yield PEFT_TYPE_UNKNOWN.finding(f"`peft_type` is {quote(method)}, which PEFT does not know{near}", [field("peft_type")])
+        yield PEFT_TYPE_UNKNOWN.finding(
+            f"`peft_type` is {quote(method)}, which PEFT does not know{near}", [field("peft_type")]
+        )
 
 
 def check_fields(checkpoint: Checkpoint) -> Iterator[Finding]:
@@ -372,7 +376,7 @@ def check_constraints(checkpoint: Checkpoint) -> Iterator[Finding]:
         places = [field(name) for name in constraint.fields if name in config] or [Location(CONFIG_NAME, pointer="")]
         severity = _constraint_severity(constraint)
         found = rule.finding(constraint.why, places, mend=constraint.mend, severity=severity)
-        yield found._replace(count=1, peft="silent-wrong" if constraint.differs else constraint.peft)
+        yield found._replace(occurrences=1, peft="silent-wrong" if constraint.differs else constraint.peft)
 
 
 def _constraint_severity(constraint: Constraint) -> Severity:

@@ -126,7 +126,11 @@ def check_directory(checkpoint: Checkpoint) -> Iterator[Finding]:
     if listing is None:
         return
     if listing.unreadable:
-        yield UNREADABLE.finding(f"The directory can't be listed: {listing.unreadable}.", [Location()], mend="Give read permission on the directory.")
+        yield UNREADABLE.finding(
+            f"The directory can't be listed: {listing.unreadable}.",
+            [Location()],
+            mend="Give read permission on the directory.",
+        )
         return
     if listing.truncated:
         yield TOO_MANY_ENTRIES.finding(f"The directory has more than {len(listing.entries):,} entries.", [Location()])
@@ -147,7 +151,9 @@ def check_directory(checkpoint: Checkpoint) -> Iterator[Finding]:
 def _is_code(entry: Entry) -> bool:
     if entry.kind != "file" or _TRAINING.search(entry.name):
         return False
-    return entry.name.lower().endswith(_CODE) or (entry.executable and not _is_part(entry.name) and "." not in entry.name[1:])
+    return entry.name.lower().endswith(_CODE) or (
+        entry.executable and not _is_part(entry.name) and "." not in entry.name[1:]
+    )
 
 
 def _is_part(name: str) -> bool:
@@ -164,8 +170,16 @@ _BY_NAME = (
     (CODE_BESIDE, _is_code, "is code, which no adapter needs."),
     (PICKLE_BESIDE, _is_pickle, "is a pickle, which can run code when it is loaded."),
     (TRAINING_STATE, lambda entry: _TRAINING.search(entry.name) is not None, "is state of a training run."),
-    (NOT_A_FILE, lambda entry: entry.kind == "other" and not entry.leaves and not _is_part(entry.name), "is neither a file nor a folder."),
-    (UNFINISHED_SAVE, lambda entry: _TEMPORARY.match(entry.name) is not None, "was left by a save that did not finish."),
+    (
+        NOT_A_FILE,
+        lambda entry: entry.kind == "other" and not entry.leaves and not _is_part(entry.name),
+        "is neither a file nor a folder.",
+    ),
+    (
+        UNFINISHED_SAVE,
+        lambda entry: _TEMPORARY.match(entry.name) is not None,
+        "was left by a save that did not finish.",
+    ),
     (HOSTILE_NAME, lambda entry: _CONTROL.search(entry.name) is not None, "has control characters in its name."),
 )
 
@@ -192,7 +206,11 @@ def check_sub_adapters(checkpoint: Checkpoint) -> Iterator[Finding]:
     checkpoints = [name for name in folders if _CHECKPOINT.match(name)]
     others = [name for name in folders if name not in checkpoints]
     if checkpoints:
-        text = f"Adapters in checkpoint folders too ({len(checkpoints)}): {checkpoints[0]!r} and so on." if len(checkpoints) > 1 else f"The folder {checkpoints[0]!r} holds an adapter too."
+        text = (
+            f"Adapters in checkpoint folders too ({len(checkpoints)}): {checkpoints[0]!r} and so on."
+            if len(checkpoints) > 1
+            else f"The folder {checkpoints[0]!r} holds an adapter too."
+        )
         yield SEVERAL_CANDIDATES.finding(text, [Location(name) for name in checkpoints])
     numbered = [name for name in others if name.isdigit()]
     if numbered:

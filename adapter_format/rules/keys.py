@@ -148,7 +148,9 @@ def check_spelling(checkpoint: Checkpoint) -> Iterator[Finding]:
         yield rule.finding(text, places(item.key for item in found))
     suffixed = [c for c in anatomy.companions if is_suffixed_role(anatomy, c.path)]
     if suffixed:
-        text = f"`.weight` stands behind an embedding's factors ({tensors_of(len(suffixed))}); PEFT does not find them so."
+        text = (
+            f"`.weight` stands behind an embedding's factors ({tensors_of(len(suffixed))}); PEFT does not find them so."
+        )
         yield EMBEDDING_KEY_SUFFIX.finding(text, places(c.info.name for c in suffixed))
     if anatomy.duplicates:
         text = f"{anatomy.duplicates[0]!r} fills a place that another key fills already ({tensors_of(len(anatomy.duplicates))})."
@@ -185,7 +187,11 @@ def check_roles(checkpoint: Checkpoint) -> Iterator[Finding]:
         holders = [module for group in anatomy.alike if role in group[0].roles for module in group]
         if not wanted and holders:
             text = f"{tensors_of(len(holders))} `{definition.suffix}` ({definition.purpose}), but `{field}` is not set in the config."
-            yield ROLE_UNDECLARED.finding(text, places(module.roles[role].name for module in holders), mend=f"Set `{field}` as it was in training, or remove the tensors.")
+            yield ROLE_UNDECLARED.finding(
+                text,
+                places(module.roles[role].name for module in holders),
+                mend=f"Set `{field}` as it was in training, or remove the tensors.",
+            )
         if wanted:
             lacking = [
                 module

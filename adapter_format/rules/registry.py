@@ -37,5 +37,9 @@ def find_rule(name: str) -> Rule:
 
     names = [text for rule in all_rules() for text in (rule.id.lower(), rule.slug)]
     near = get_close_matches(wanted[:80], names, 1)
-    hint = f" Did you mean {near[0]}?" if near else " `adapter-format rules` lists them."
+    hint = (
+        f" Did you mean {near[0].upper() if near[0].startswith('af') else near[0]}?"
+        if near
+        else " `adapter-format rules` lists them."
+    )
     raise UsageError(f"There is no rule {name[:80]!r}.{hint}")

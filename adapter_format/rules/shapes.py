@@ -178,7 +178,10 @@ def _describe(name: str, found: list[tuple[Module, ShapeFault]], anatomy: Anatom
         wanted = fault.mismatch.expected if fault.mismatch else ""
         return WRONG_DIMENSIONS, f"{info.name!r} has the shape {shape}, expected {wanted}, {expected} ({count})."
     if name == faults.TRANSPOSED:
-        return TRANSPOSED, f"The factors of {count} are transposed: {info.name!r} has the shape {shape}, expected {expected}."
+        return (
+            TRANSPOSED,
+            f"The factors of {count} are transposed: {info.name!r} has the shape {shape}, expected {expected}.",
+        )
     if name == faults.COMPANION:
         wanted = fault.mismatch.expected if fault.mismatch else ""
         return COMPANION_SHAPE, f"{info.name!r} has the shape {shape}, expected {expected} with {wanted} ({count})."
@@ -241,7 +244,9 @@ def check_dtypes(checkpoint: Checkpoint) -> Iterator[Finding]:
     by_dtype.pop(UNKNOWN, None)
     loadable = {name: keys for name, keys in by_dtype.items() if name not in _NOT_LOADABLE}
     for name in by_dtype.keys() & _NOT_LOADABLE:
-        yield DTYPE_NOT_LOADABLE.finding(f"{tensors_of(len(by_dtype[name]))} are stored as {name}.", places(by_dtype[name]))
+        yield DTYPE_NOT_LOADABLE.finding(
+            f"{tensors_of(len(by_dtype[name]))} are stored as {name}.", places(by_dtype[name])
+        )
     integers = [name for name in loadable if DTYPES[name].kind not in ("float", "complex")]
     for name in integers:
         text = f"{tensors_of(len(by_dtype[name]))} of the method are stored as {name}, expected floats."
@@ -271,7 +276,9 @@ def check_token_rows(checkpoint: Checkpoint) -> Iterator[Finding]:
         shape = companion.info.shape
         if isinstance(indices, list) and (len(shape) != 2 or shape[0] != len(indices)):
             text = f"{companion.info.name!r} has the shape {list(shape)}, but `{field}` lists {len(indices)} indices."
-            yield TOKEN_ROWS.finding(text, [Location(WEIGHTS_NAME, companion.info.name), Location(CONFIG_NAME, pointer=f"/{field}")])
+            yield TOKEN_ROWS.finding(
+                text, [Location(WEIGHTS_NAME, companion.info.name), Location(CONFIG_NAME, pointer=f"/{field}")]
+            )
 
 
 def check_size(checkpoint: Checkpoint) -> Iterator[Finding]:

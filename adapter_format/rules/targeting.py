@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from adapter_format import targets as reasons
@@ -171,18 +172,28 @@ def _unused_targets(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterator[Fin
     field = anatomy.layout.targets
     if targets.names:
         used = _used_names(anatomy)
-        unused = [(index, name) for index, name in enumerate(targets.names) if name not in used and targets.covers(name) not in _LEFT_OUT]
+        unused = [
+            (index, name)
+            for index, name in enumerate(targets.names)
+            if name not in used and targets.covers(name) not in _LEFT_OUT
+        ]
         if unused:
             names = ", ".join(repr(name) for _, name in unused[:6])
             text = f"`{field['modules']}` lists {names}, but 0 of {len(anatomy.modules)} stored modules bear the name."
             where = [Location(CONFIG_NAME, pointer=f"/{field['modules']}/{index}") for index, _ in unused]
             yield TARGET_WITHOUT_TENSORS.finding(text, where)
-    owners = () if not targets.parameters else {path.replace(f".{auxiliary().base_layer_part}", "") for path in anatomy.modules}
+    owners = (
+        ()
+        if not targets.parameters
+        else {path.replace(f".{auxiliary().base_layer_part}", "") for path in anatomy.modules}
+    )
     for index, parameter in enumerate(targets.parameters):
         owner = parameter.rpartition(".")[0]
         if owner and not any(reasons.ends_with_name(path, owner) for path in owners):
             text = f"`{field['parameters']}` lists {parameter!r}, but no stored module belongs to it."
-            yield TARGET_WITHOUT_TENSORS.finding(text, [Location(CONFIG_NAME, pointer=f"/{field['parameters']}/{index}")])
+            yield TARGET_WITHOUT_TENSORS.finding(
+                text, [Location(CONFIG_NAME, pointer=f"/{field['parameters']}/{index}")]
+            )
     wanted = config.get(field["layers"])
     if isinstance(wanted, (list, int)) and not isinstance(wanted, bool):
         yield from _unused_layers(anatomy, config, wanted if isinstance(wanted, list) else [wanted])
@@ -264,7 +275,7 @@ def _holes(present: set[int]) -> list[int]:
     missing = [number for number in range(lowest, highest) if number not in present]
     if not missing or len(missing) * 3 > len(present):
         return []
-    gaps = {second - first for first, second in zip(missing, missing[1:], strict=False)}
+    gaps = {second - first for first, second in pairwise(missing)}
     periodic = len(missing) > 2 and len(gaps) == 1
     return [] if periodic else missing
 
@@ -311,7 +322,9 @@ def _check_pattern(pattern: str, place: Location, paths: Iterable[str] = ()) -> 
     except PatternError as error:
         yield PATTERN_INVALID.finding(f"The pattern {pattern[:80]!r} is no regex: {error}.", [place])
     except PatternTooCostly as error:
-        yield PATTERN_TOO_COSTLY.finding(f"The pattern {pattern[:80]!r} can't be matched in bounded time: {error}.", [place])
+        yield PATTERN_TOO_COSTLY.finding(
+            f"The pattern {pattern[:80]!r} can't be matched in bounded time: {error}.", [place]
+        )
 
 
 def _check_pattern_table(
@@ -345,9 +358,7 @@ def _check_pattern_table(
         where = [Location(CONFIG_NAME, pointer=f"/{field}/{_escape(pattern)}") for pattern in unused]
         text = f"`{field}`: no stored module matches {unused[0][:80]!r} ({len(unused)} of {len(patterns)} entries match none)."
         yield PATTERN_UNMATCHED.finding(text, where)
-    contested = {
-        tuple(found) for found in hits.values() if len({repr(patterns[pattern]) for pattern in found}) > 1
-    }
+    contested = {tuple(found) for found in hits.values() if len({repr(patterns[pattern]) for pattern in found}) > 1}
     if contested:
         first, second = next(iter(sorted(contested)))[:2]
         count = sum(len({repr(patterns[pattern]) for pattern in found}) > 1 for found in hits.values())

@@ -128,18 +128,24 @@ def _check_zeros(anatomy: Anatomy, statistics: Statistics) -> Iterator[Finding]:
             if scanned.subnormal_only:
                 subnormal.append(info.name)
     if fresh and not trained:
-        yield NEVER_TRAINED.finding(f"All {len(fresh)} up factors are zero: the adapter changes nothing.", places(fresh))
+        yield NEVER_TRAINED.finding(
+            f"All {len(fresh)} up factors are zero: the adapter changes nothing.", places(fresh)
+        )
     elif fresh:
         text = f"Zero everywhere: {len(fresh)} of {len(fresh) + trained} up factors, first {fresh[0]!r}."
         yield PARTLY_TRAINED.finding(text, places(fresh))
     if dead:
-        yield DOWN_ZERO.finding(f"All zero, though never zero by initialisation: {tensors_of(len(dead))}, first {dead[0]!r}.", places(dead))
+        yield DOWN_ZERO.finding(
+            f"All zero, though never zero by initialisation: {tensors_of(len(dead))}, first {dead[0]!r}.", places(dead)
+        )
     if rows:
         key, count, total = rows[0]
         text = f"Rows of zeros in {tensors_of(len(rows))}; {key!r} has {count:,} of {total:,}."
         yield ZERO_ROWS.finding(text, places(key for key, _, _ in rows))
     if subnormal:
-        yield SUBNORMAL.finding(f"Subnormal values only in {tensors_of(len(subnormal))}, first {subnormal[0]!r}.", places(subnormal))
+        yield SUBNORMAL.finding(
+            f"Subnormal values only in {tensors_of(len(subnormal))}, first {subnormal[0]!r}.", places(subnormal)
+        )
 
 
 def _check_identical(
@@ -154,7 +160,12 @@ def _check_identical(
     for module in anatomy.modules.values():
         for name, info in module.roles.items():
             scanned = statistics.get(info.name)
-            if anatomy.layout.roles[name].untrained != "zeros" or scanned is None or scanned.zeros or scanned.elements < 2:
+            if (
+                anatomy.layout.roles[name].untrained != "zeros"
+                or scanned is None
+                or scanned.zeros
+                or scanned.elements < 2
+            ):
                 continue
             signature = (info.dtype, info.shape, scanned.checksum)
             other = seen.setdefault(signature, info)

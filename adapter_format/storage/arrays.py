@@ -57,9 +57,7 @@ def as_array(name: str, value: object) -> npt.NDArray[Any]:
         array = _convert(name, value)
     except _FOREIGN_FAILURES as error:
         kind = type(value).__qualname__
-        raise UsageError(
-            f"The tensor {shown(name)} of type `{kind}` can't be made a NumPy array: {error}"
-        ) from error
+        raise UsageError(f"The tensor {shown(name)} of type `{kind}` can't be made a NumPy array: {error}") from error
     if array is None:
         kind = type(value).__qualname__
         raise UsageError(
@@ -93,9 +91,7 @@ def little_endian_bytes(array: npt.NDArray[Any]) -> memoryview:
     return flat.view(np.uint8).data
 
 
-def to_array(
-    buffer: bytes | memoryview | mmap.mmap, info: TensorInfo, data_start: int = 0
-) -> npt.NDArray[Any]:
+def to_array(buffer: bytes | memoryview | mmap.mmap, info: TensorInfo, data_start: int = 0) -> npt.NDArray[Any]:
     """Return the values of one stored tensor as a view of `buffer`, not writeable where `buffer` is not.
 
     On a machine with the most significant byte first, BF16 is copied; everything else is a view there too.

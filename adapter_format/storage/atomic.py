@@ -58,9 +58,7 @@ Page-aligned writes of this size reach the disk a tenth faster than the tensors 
 
 _LEFTOVER = re.compile(r"\.(?P<target>.+)\.[0-9a-f]{16}(?:\.old)?\.tmp", re.DOTALL)
 
-_UNSUPPORTED = frozenset(
-    {errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
-)
+_UNSUPPORTED = frozenset({errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 """What file systems answer that can't lock or sync a directory."""
 
 _ATTEMPTS = 16
@@ -94,8 +92,7 @@ def publish(directory: Path, files: Sequence[tuple[str, Callable[[BinaryIO], Non
         if vanished is None:
             return
     raise SaveError(
-        f"The directory {str(directory)!r} can't be made: it is a symlink to nothing, "
-        "or vanishes again and again."
+        f"The directory {str(directory)!r} can't be made: it is a symlink to nothing, or vanishes again and again."
     ) from vanished
 
 
@@ -131,9 +128,7 @@ class _Place(NamedTuple):
             return None
 
     def move(self, source: str, target: str) -> None:
-        os.replace(
-            self.path(source), self.path(target), src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor
-        )
+        os.replace(self.path(source), self.path(target), src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
 
     def remove(self, name: str) -> None:
         with suppress(FileNotFoundError):
@@ -199,9 +194,7 @@ def _write(place: _Place, name: str, writer: Callable[[BinaryIO], None]) -> None
         os.fsync(file.fileno())
 
 
-def _move_in(
-    place: _Place, hide: str, new: dict[str, str], old: dict[str, str], moves: list[tuple[str, str]]
-) -> None:
+def _move_in(place: _Place, hide: str, new: dict[str, str], old: dict[str, str], moves: list[tuple[str, str]]) -> None:
     """Carry out the moves of steps 3 and 4.
 
     Each is noted before it is made. No move has a target that exists, so that taking back one that did not
@@ -236,9 +229,7 @@ def _refuse_directories(place: _Place, names: dict[str, str]) -> None:
     for name in names:
         status = place.status(name)
         if status is not None and stat.S_ISDIR(status.st_mode):
-            raise SaveError(
-                f"{name!r} in {str(place.directory)!r} is a directory, so no file can take its place."
-            )
+            raise SaveError(f"{name!r} in {str(place.directory)!r} is a directory, so no file can take its place.")
 
 
 @contextmanager
@@ -349,9 +340,7 @@ def _check_names(directory: Path, names: Sequence[str], hide: str) -> None:
     if len(set(names)) < len(names):
         raise UsageError(f"Two of the files have the same name: {', '.join(names)}.")
     if names[-1:] != [hide]:
-        raise UsageError(
-            f"The file to hide, {hide!r}, must be the last of those to write: {', '.join(names)}."
-        )
+        raise UsageError(f"The file to hide, {hide!r}, must be the last of those to write: {', '.join(names)}.")
     if not _is_path(os.fspath(directory)):
         raise UsageError(f"{str(directory)!r} is no path: it holds characters that file names can't have.")
 

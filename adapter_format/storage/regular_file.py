@@ -59,9 +59,7 @@ def open_file(path: str | os.PathLike[str], *, follow_symlinks: bool = True) -> 
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise UnreadableAdapterError(
-                f"{text!r} is {_KINDS.get(stat.S_IFMT(status.st_mode), 'no regular file')}."
-            )
+            raise UnreadableAdapterError(f"{text!r} is {_KINDS.get(stat.S_IFMT(status.st_mode), 'no regular file')}.")
     except BaseException:
         os.close(descriptor)
         raise

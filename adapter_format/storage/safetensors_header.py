@@ -233,7 +233,9 @@ def _read_in_order(entries: dict[str, Any]) -> tuple[dict[str, TensorInfo], int]
 
 def _padding_defects(text: bytes) -> Iterator[Defect]:
     if text[:1] != b"{" and text.lstrip()[:1] == b"{":
-        yield Defect("header-padding", "The header begins with whitespace; it must begin with `{`.", offset=LENGTH_BYTES)
+        yield Defect(
+            "header-padding", "The header begins with whitespace; it must begin with `{`.", offset=LENGTH_BYTES
+        )
     bare = text.rstrip(b" ")
     if bare[-1:] in (b"\t", b"\r", b"\n"):
         offset = LENGTH_BYTES + len(bare) - 1

@@ -82,15 +82,12 @@ def _checked(arrays: Mapping[str, npt.NDArray[Any]]) -> Iterable[tuple[Dtype, st
 
 def _check_text(text: object, what: str) -> None:
     if not isinstance(text, str):
-        raise UsageError(
-            f"The {what} {shown(repr(text))} is a `{type(text).__qualname__}`, expected a string."
-        )
+        raise UsageError(f"The {what} {shown(repr(text))} is a `{type(text).__qualname__}`, expected a string.")
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise UsageError(
-            f"The {what} {shown(text)} holds a lone surrogate at character {error.start}, "
-            "which UTF-8 can't express."
+            f"The {what} {shown(text)} holds a lone surrogate at character {error.start}, which UTF-8 can't express."
         ) from error
 
 

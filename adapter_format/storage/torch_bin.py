@@ -56,7 +56,11 @@ def _keys(data: bytes) -> frozenset[str] | None:
     found: set[str] = set()
     try:
         for opcode, argument, _ in pickletools.genops(data):
-            if opcode.name in ("BINUNICODE", "SHORT_BINUNICODE", "UNICODE") and isinstance(argument, str) and "." in argument:
+            if (
+                opcode.name in ("BINUNICODE", "SHORT_BINUNICODE", "UNICODE")
+                and isinstance(argument, str)
+                and "." in argument
+            ):
                 found.add(argument)
     except (ValueError, IndexError, UnicodeDecodeError):
         return None

@@ -1,4 +1,4 @@
-"""A torch `.bin` container, written without torch: a zip of a pickle and one file a storage, as torch 1.6 and later do."""
+"""A torch `.bin` container, written without torch: a zip of a pickle and one file a storage, as since torch 1.6."""
 
 from __future__ import annotations
 

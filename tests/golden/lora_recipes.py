@@ -79,9 +79,7 @@ GOLDENS = [
         lora(["conv", "pointwise"], r=3),
     ),
     Golden("conv3d", "conv3d_net", "nn.Conv3d", lora(["conv"])),
-    Golden(
-        "grouped_conv", "grouped_conv_net", "nn.Conv2d in two groups: B has r/g columns", lora(["conv"], r=4)
-    ),
+    Golden("grouped_conv", "grouped_conv_net", "nn.Conv2d in two groups: B has r/g columns", lora(["conv"], r=4)),
     Golden(
         "multihead_attention",
         "attention_net",
@@ -260,9 +258,7 @@ GOLDENS = [
         "an embedding stored whole, and its tied head",
         causal(modules_to_save=["embed_tokens"], ensure_weight_tying=True),
     ),
-    Golden(
-        "resized_embeddings", "tiny_llama_resized", "a grown vocabulary: both embeddings are stored", causal()
-    ),
+    Golden("resized_embeddings", "tiny_llama_resized", "a grown vocabulary: both embeddings are stored", causal()),
     Golden(
         "resized_embeddings_to_save",
         "tiny_llama_resized",
@@ -296,9 +292,7 @@ GOLDENS = [
         saves=({"save_embedding_layers": True},),
     ),
     # targets
-    Golden(
-        "all_linear", "tiny_llama", "all-linear, resolved to module paths", causal("all-linear", r=1, alpha=2)
-    ),
+    Golden("all_linear", "tiny_llama", "all-linear, resolved to module paths", causal("all-linear", r=1, alpha=2)),
     Golden(
         "many_targets",
         "tiny_llama_deep",
@@ -312,9 +306,7 @@ GOLDENS = [
         causal(r".*\.layers\.[01]\.(self_attn\.[qk]_proj|mlp\.down_proj)"),
     ),
     Golden("default_targets", "tiny_llama", "no target given: filled from the model type", causal(None)),
-    Golden(
-        "layers_to_transform", "tiny_llama_deep", "layers 1 and 3 alone", causal(layers_to_transform=[1, 3])
-    ),
+    Golden("layers_to_transform", "tiny_llama_deep", "layers 1 and 3 alone", causal(layers_to_transform=[1, 3])),
     Golden(
         "layers_pattern",
         "tiny_llama_deep",
@@ -542,9 +534,7 @@ GOLDENS = [
             ),
         ),
     ),
-    Golden(
-        "kasa", "tiny_llama", "KaSA: a diagonal between A and B", causal(kasa_config=lora_config.KasaConfig())
-    ),
+    Golden("kasa", "tiny_llama", "KaSA: a diagonal between A and B", causal(kasa_config=lora_config.KasaConfig())),
     Golden(
         "velora",
         "tiny_llama",

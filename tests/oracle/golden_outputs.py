@@ -102,9 +102,7 @@ def reload(
     with warnings.catch_warnings(record=True) as caught, stand_ins(loaded_with):
         warnings.simplefilter("always")
         try:
-            model = PeftModel.from_pretrained(
-                base, str(golden_dir), adapter_name=adapter_name, **dict(options or {})
-            )
+            model = PeftModel.from_pretrained(base, str(golden_dir), adapter_name=adapter_name, **dict(options or {}))
             outputs = base_models.outputs(model.eval(), base_name)
         except Exception as problem:
             error = f"{type(problem).__name__}: {problem}"

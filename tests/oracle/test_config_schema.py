@@ -120,10 +120,7 @@ WRITABLE: list[dict[str, Any]] = [
     {"bias": "all"},
     {"bias": "lora_only"},
     *({"init_lora_weights": value} for value in (True, False, None, "gaussian", "olora", "pissa", "eva")),
-    *(
-        {"init_lora_weights": value}
-        for value in ("orthogonal", "mica", "lora_ga", "Gaussian", "OLoRA", "MiCA")
-    ),
+    *({"init_lora_weights": value} for value in ("orthogonal", "mica", "lora_ga", "Gaussian", "OLoRA", "MiCA")),
     {"target_modules": ".*q_proj"},
     {"exclude_modules": "model.layers.0.*"},
     {"exclude_modules": ["layers.0.self_attn.q_proj"]},

@@ -106,9 +106,7 @@ def mixtral() -> MixtralForCausalLM:
 
 
 def t5() -> T5ForConditionalGeneration:
-    return T5ForConditionalGeneration(
-        T5Config(vocab_size=32, d_model=8, d_kv=4, d_ff=12, num_layers=1, num_heads=2)
-    )
+    return T5ForConditionalGeneration(T5Config(vocab_size=32, d_model=8, d_kv=4, d_ff=12, num_layers=1, num_heads=2))
 
 
 def bert() -> BertForSequenceClassification:
@@ -208,9 +206,7 @@ def draw_config(choose: random.Random, family: Family, first: bool, shared: Mapp
     elif variant == "monteclora":
         fields["monteclora_config"] = MontecloraConfig()
     elif variant == "bdlora":
-        fields["use_bdlora"] = BdLoraConfig(
-            target_modules_bd_a=names[:1], target_modules_bd_b=names[1:], nblocks=2
-        )
+        fields["use_bdlora"] = BdLoraConfig(target_modules_bd_a=names[:1], target_modules_bd_b=names[1:], nblocks=2)
     if fields.get("target_parameters") and choose.random() < 0.5:
         fields["target_modules"] = []
     return LoraConfig(**fields)
@@ -270,16 +266,12 @@ def fields_of(model: PeftModel, name: str) -> dict[str, Any]:
 
 
 def identity(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[object, ...]]:
-    return {
-        key: (value.dtype, tuple(value.shape), value.stride(), value.data_ptr())
-        for key, value in tensors.items()
-    }
+    return {key: (value.dtype, tuple(value.shape), value.stride(), value.data_ptr()) for key, value in tensors.items()}
 
 
 def same_bytes(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> bool:
     return found.keys() == expected.keys() and all(
-        value.dtype == expected[key].dtype and torch.equal(value, expected[key])
-        for key, value in found.items()
+        value.dtype == expected[key].dtype and torch.equal(value, expected[key]) for key, value in found.items()
     )
 
 
@@ -293,9 +285,7 @@ def test_extraction_equals_that_of_peft(seed: int) -> None:
     assert set(adapter_names(state)) == set(names)
     for name in names:
         mode = choose.choice(["auto", "auto", False, family_of(seed) != "zoo"])
-        expected = get_peft_model_state_dict(
-            model, state_dict=state, adapter_name=name, save_embedding_layers=mode
-        )
+        expected = get_peft_model_state_dict(model, state_dict=state, adapter_name=name, save_embedding_layers=mode)
         found = extract_adapter(
             state,
             name,
@@ -316,9 +306,7 @@ def test_names_that_peft_confuses_give_what_it_stores_under_plain_names(seed: in
     plain, odd = draw(seed, names, odd_names)
     for name, odd_name in zip(names, odd_names, strict=True):
         expected = get_peft_model_state_dict(plain, adapter_name=name, save_embedding_layers=False)
-        found = extract_adapter(
-            odd.state_dict(), odd_name, fields_of(odd, odd_name), save_embedding_layers=False
-        )
+        found = extract_adapter(odd.state_dict(), odd_name, fields_of(odd, odd_name), save_embedding_layers=False)
         # With bias "all" PEFT leaves the name in the keys of biases deep inside a fully trained module.
         left_in = f".modules_to_save.{odd_name}."
         renamed = {key.replace(left_in, f".modules_to_save.{name}."): value for key, value in found.items()}
@@ -382,9 +370,7 @@ def test_an_injected_adapter_gets_the_prefix(bias: Any) -> None:
     ids=["data-parallel", "compiled", "checkpointed", "both"],
 )
 def test_a_wrapper_around_the_model_leaves_no_trace(wrap: Callable[[nn.Module], nn.Module]) -> None:
-    model = get_peft_model(
-        llama(), LoraConfig(target_modules=["q_proj"], bias="all", modules_to_save=["norm"])
-    )
+    model = get_peft_model(llama(), LoraConfig(target_modules=["q_proj"], bias="all", modules_to_save=["norm"]))
     expected = get_peft_model_state_dict(model)
     found = extract_adapter(wrap(model).state_dict(), "default", fields_of(model, "default"))
     assert identity(found) == identity(expected)
@@ -405,9 +391,7 @@ def test_a_resized_vocabulary_is_stored_on_request(tmp_path: Any) -> None:
     model.resize_token_embeddings(40)
     model = get_peft_model(model, LoraConfig(target_modules=["q_proj"]))
     expected = get_peft_model_state_dict(model)
-    found = extract_adapter(
-        model.state_dict(), "default", fields_of(model, "default"), save_embedding_layers=True
-    )
+    found = extract_adapter(model.state_dict(), "default", fields_of(model, "default"), save_embedding_layers=True)
     assert f"{PREFIX}lm_head.weight" in expected
     assert identity(found) == identity(expected)
 
@@ -431,8 +415,7 @@ def test_embeddings_are_told_by_name_where_peft_asks_the_model() -> None:
     fields = fields_of(model, "default")
     more = extract_adapter(model.state_dict(), "default", fields)
     assert expected.keys() ^ more.keys() == {
-        f"{PREFIX}{name}.base_layer.weight"
-        for name in ("shared", "encoder.embed_tokens", "decoder.embed_tokens")
+        f"{PREFIX}{name}.base_layer.weight" for name in ("shared", "encoder.embed_tokens", "decoder.embed_tokens")
     }
     found = extract_adapter(model.state_dict(), "default", fields, embedding_modules=EMBEDDINGS["t5"])
     assert identity(found) == identity(expected)

@@ -13,11 +13,7 @@ from .golden_outputs import Digest, Reload, close, digest, reload
 
 LORA = Path(__file__).resolve().parents[1] / "golden" / "lora"
 GOLDENS: list[dict[str, Any]] = json.loads((LORA / "manifest.json").read_text())["goldens"]
-ADAPTERS = [
-    pytest.param(golden, adapter, id=adapter["folder"])
-    for golden in GOLDENS
-    for adapter in golden["adapters"]
-]
+ADAPTERS = [pytest.param(golden, adapter, id=adapter["folder"]) for golden in GOLDENS for adapter in golden["adapters"]]
 MISSING = "Found missing adapter keys"
 
 

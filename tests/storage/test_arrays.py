@@ -135,9 +135,7 @@ def test_failure_of_a_foreign_conversion_is_one_sentence_with_its_cause(error: t
         def __array__(self, dtype: Any = None, copy: Any = None) -> None:
             raise error("it is on another device")
 
-    with pytest.raises(
-        UsageError, match=r"'w' of type `.*Broken` can't be made .*on another device"
-    ) as caught:
+    with pytest.raises(UsageError, match=r"'w' of type `.*Broken` can't be made .*on another device") as caught:
         as_array("w", Broken())
     assert isinstance(caught.value.__cause__, error)
 

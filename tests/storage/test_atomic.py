@@ -193,9 +193,7 @@ def test_disk_that_stays_dead_leaves_old_new_or_no_config_and_says_where_the_old
         if seen not in (OLD, NEW):
             assert CONFIG not in seen
             assert ".old.tmp" in str(error)
-            aside = {
-                leftover_target(name): data for name, data in found(directory).items() if ".old." in name
-            }
+            aside = {leftover_target(name): data for name, data in found(directory).items() if ".old." in name}
             assert {**aside, **seen} | aside == {**seen, **aside}
             assert aside[CONFIG] == OLD[CONFIG]
 

@@ -19,8 +19,8 @@ import safetensors.numpy
 from adapter_format.errors import UnreadableAdapterError, UsageError
 from adapter_format.limits import Limits
 from adapter_format.storage import safetensors_data
-from adapter_format.storage.safetensors_data import TensorMapping, open_tensors
 from adapter_format.storage.regular_file import open_file
+from adapter_format.storage.safetensors_data import TensorMapping, open_tensors
 from adapter_format.storage.safetensors_file import read_header
 from adapter_format.storage.safetensors_writer import plan, write
 from adapter_format.tensors import TensorInfo

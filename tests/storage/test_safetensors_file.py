@@ -120,9 +120,7 @@ def test_file_that_shrinks_while_it_is_read_is_reported_as_truncated(
 
 
 def test_short_reads_are_continued(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        regular_file, "_pread", lambda fd, count, offset: os.pread(fd, min(count, 7), offset)
-    )
+    monkeypatch.setattr(regular_file, "_pread", lambda fd, count, offset: os.pread(fd, min(count, 7), offset))
     assert len(read_header(weights).tensors) == 2
 
 
