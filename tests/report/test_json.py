@@ -42,7 +42,7 @@ FINDINGS = st.builds(
     message=ANY_TEXT.filter(bool),
     mend=ANY_TEXT.filter(bool),
     places=st.lists(LOCATIONS, min_size=1, max_size=9).map(tuple),
-    count=st.integers(1, 10**6),
+    occurrences=st.integers(1, 10**6),
     peft=st.sampled_from(["raises", "warns", "silent-wrong", "silent-ok", "unknown"]),
     fixable=st.booleans(),
 )
