@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from adapter_format.anatomy import by_pattern
 from adapter_format.config_fields import fields_of
 from adapter_format.errors import UnreadableAdapterError
-from adapter_format.layouts import auxiliary
 from adapter_format.limits import DEFAULT_LIMITS, Limits
+from adapter_format.modules import pattern_names
 from adapter_format.reading import adapter_directory, read_checkpoint
 from adapter_format.semantics import alpha_by_path, has_square_root, scaling_from
-from adapter_format.targets import ends_with_name
 from adapter_format.validator import validate
 
 if TYPE_CHECKING:
@@ -192,22 +191,12 @@ def _alpha_finder(anatomy: Anatomy, config: Mapping[str, Any] | None) -> Callabl
 
     def alpha(module: Module) -> float | None:
         try:
-            found = {alpha_at(name) for name in _names(module, anatomy)}
+            found = {alpha_at(name) for name in pattern_names(module.path, module.kind, anatomy.targets)}
         except UnreadableAdapterError:
             return None
         return found.pop() if len(found) == 1 else None
 
     return alpha
-
-
-def _names(module: Module, anatomy: Anatomy) -> list[str]:
-    """Return the names that patterns are matched with: the module's, or those of the parameters it may stand for."""
-    targets = anatomy.targets
-    if targets is None or module.kind.select.get("target") != "parameter":
-        return [module.path]
-    owner = module.path.replace(f".{auxiliary().base_layer_part}", "")
-    own = [name for name in targets.parameters if "." not in name or ends_with_name(owner, name.rpartition(".")[0])]
-    return [f"{owner}.{name.rpartition('.')[2]}" for name in own] or [module.path]
 
 
 def _companions(anatomy: Anatomy) -> Iterator[CompanionGroup]:

@@ -116,7 +116,7 @@ def resolve_modules(
             kind = _choose_kind(layout, settings, targets, path, roles)
             kind_name = kind.name
         if patterned:
-            ranks = [_rank(rank_at(name)) for name in _names(path, kind, targets)]
+            ranks = [_rank(rank_at(name)) for name in pattern_names(path, kind, targets)]
             rank = _fitting(layout, kind, settings, roles, ranks) if len(ranks) > 1 else ranks[0]
         signature = (kind_name, rank, *roles, *map(_STORED_AS, roles.values()))
         group = groups.get(signature)
@@ -132,7 +132,7 @@ def resolve_modules(
     return Modules(modules, tuple(groups.values()))
 
 
-def _names(path: str, kind: Kind | None, targets: Targets | None) -> list[str]:
+def pattern_names(path: str, kind: Kind | None, targets: Targets | None) -> list[str]:
     """Return the names that patterns are matched with: the module's, or those of the parameters it may stand for.
 
     A key names the module; which of several targeted parameters it means is not in the file (spec, KEY-7).

@@ -103,7 +103,8 @@ def read_targets(layout: Layout, config: Mapping[str, Any]) -> Targets:
             return SAVED
         if not names_module(path):
             return NOT_NAMED
-        if pattern is None and not _in_layers(config, field, path, budget):
+        # A full path in the list is taken whatever layer it is in.
+        if pattern is None and path not in names and not _in_layers(config, field, path, budget):
             return OTHER_LAYER
         return COVERED
 
@@ -120,7 +121,7 @@ def _plain_decision(
     named: Suffixes, config: Mapping[str, Any], field: Mapping[str, str]
 ) -> Callable[[str], str] | None:
     """The usual case, a list of names and nothing else, without a regex on the way."""
-    if config.get(field["layers"]) is not None:
+    if config.get(field["layers"]) not in (None, []):
         return None
     if len(named) == 1 and named[0][0] == 1:
         leaves = named[0][1]
@@ -181,7 +182,7 @@ def _excluded(excluded: object, path: str, budget: Budget) -> bool:
 
 def _in_layers(config: Mapping[str, Any], field: Mapping[str, str], path: str, budget: Budget) -> bool:
     wanted = config.get(field["layers"])
-    if wanted is None:
+    if wanted is None or wanted == []:
         return True
     patterns = config.get(field["layers_pattern"])
     candidates: tuple[str | None, ...] = (

@@ -32,7 +32,7 @@ class TensorBytes:
 
     def __init__(self, path: str | os.PathLike[str], header: Header) -> None:
         self._file = io.FileIO(open_file(path).descriptor)
-        self._header = header
+        self._data_start = header.data_start
         largest = max((info.nbytes for info in header.tensors.values()), default=0)
         self._buffer = memoryview(bytearray(max(largest, _LEAST_READ)))
         self._start = self._end = 0
@@ -43,7 +43,7 @@ class TensorBytes:
         Raises:
             UnreadableAdapterError: the file ends before them, or the operating system can't read it.
         """
-        start, end = self._header.data_start + info.start, self._header.data_start + info.end
+        start, end = self._data_start + info.start, self._data_start + info.end
         if start < self._start or end > self._end:
             self._read(start, max(end - start, _LEAST_READ))
         if end > self._end:

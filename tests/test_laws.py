@@ -22,6 +22,7 @@ from adapter_format.dtypes import DTYPES
 from adapter_format.report.json import render_json
 from adapter_format.report.page import plain
 from adapter_format.report.text import adapter_lines
+from adapter_format.selection import Judged
 from adapter_format.storage.safetensors_header import parse_header
 from adapter_format.testing import strategies as afst
 from adapter_format.testing.drafts import Draft, container
@@ -59,8 +60,8 @@ def judged(config: bytes, weights: bytes, *, data: bool = True) -> af.Report:
         (path / WEIGHTS_NAME).write_bytes(weights)
         start = time.perf_counter()
         report = af.validate(path, data=data)
-        json.loads("".join(render_json([(report, 0)])))
-        assert plain(adapter_lines(report, 80)).isprintable() or True
+        json.loads("".join(render_json([Judged(report, 0)])))
+        assert plain(adapter_lines(report, 80)).replace("\n", "").isprintable()
         assert time.perf_counter() - start < MOST_SECONDS
     return report
 
@@ -122,7 +123,7 @@ def test_what_was_saved_is_loaded(adapter: GeneratedAdapter, unknown: dict[str, 
         arrays = dict(loaded.tensors)
 
     assert {name: loaded.config[name] for name in config} == config
-    assert set(loaded.config) - set(config) <= set(af.AdapterConfig(peft_type="LORA").replace()) | WRITTEN_ALWAYS
+    assert set(loaded.config) - set(config) <= WRITTEN_ALWAYS
     assert arrays.keys() == adapter.tensors.keys()
     for key, array in adapter.arrays().items():
         assert same_bits(arrays[key], array)
@@ -146,18 +147,17 @@ def laid_out(array: np.ndarray[Any, Any], layout: str) -> np.ndarray[Any, Any]:
     """Return the same values in another layout of memory."""
     match layout:
         case "Fortran order":
-            return np.asfortranarray(array)
+            return np.array(array, order="F")
         case "reversed":
             turned = tuple(slice(None, None, -1) for _ in array.shape)
-            return array[turned].copy()[turned]
+            return np.asarray(array[turned].copy()[turned])
         case "strided":
-            wide = np.repeat(array, 2, axis=-1) if array.ndim else array
-            return wide[..., ::2] if array.ndim else array
+            return np.asarray(np.repeat(array, 2, axis=-1)[..., ::2]) if array.ndim else array
         case "big-endian" if array.dtype.kind in "fiu":
             return array.astype(array.dtype.newbyteorder(">"))
         case "unaligned":
             moved = np.frombuffer(b"x" + array.tobytes(), np.uint8)[1:]
-            return moved.view(array.dtype).reshape(array.shape)
+            return np.asarray(moved.view(array.dtype).reshape(array.shape))
         case "read-only":
             fixed = array.copy()
             fixed.setflags(write=False)
@@ -226,7 +226,7 @@ def test_save_refuses_what_validate_calls_an_error_and_nothing_else(
             af.save(path, adapter.arrays(), config)
         except af.RefusedError as error:
             assert not raw.ok
-            assert fired(raw, "error") == {finding.rule for finding in error.findings}
+            assert fired(raw, "error") == {getattr(finding, "rule", "") for finding in error.findings}
             assert list(path.iterdir()) == []
         else:
             assert raw.ok
@@ -293,7 +293,7 @@ def edited_json(draw: st.DrawFn, document: Mapping[str, Any]) -> bytes:
 
 
 @given(afst.adapters(), st.data())
-def test_any_edit_of_a_config_gives_a_report(adapter: GeneratedAdapter, data: st.DataObject) -> None:
+def test_any_edit_of_a_config_gives_a_report_and_what_cannot_be_loaded_is_an_error(adapter: GeneratedAdapter, data: st.DataObject) -> None:
     config = data.draw(edited_json(adapter.config))
 
     report = judged(config, weights_bytes(adapter))
@@ -302,11 +302,9 @@ def test_any_edit_of_a_config_gives_a_report(adapter: GeneratedAdapter, data: st
         (path / CONFIG_NAME).write_bytes(config)
         (path / WEIGHTS_NAME).write_bytes(weights_bytes(adapter))
         try:
-            loaded = af.load(path, mapped=False)
+            af.load(path, mapped=False)
         except af.UnreadableAdapterError:
             assert not report.ok
-        else:
-            assert isinstance(loaded.config.get("peft_type", ""), object)
 
 
 @given(afst.configs(broken=True))
@@ -370,10 +368,8 @@ def test_a_file_without_error_is_read_as_the_library_reads_it(header: GeneratedH
     with folder() as path:
         (path / WEIGHTS_NAME).write_bytes(content)
         with safe_open(path / WEIGHTS_NAME, "np") as file:
-            theirs = {
-                name: (file.get_slice(name).get_dtype(), tuple(file.get_slice(name).get_shape()))
-                for name in file.keys()
-            }  # noqa: SIM118
+            slices = {name: file.get_slice(name) for name in file.offset_keys()}
+            theirs = {name: (found.get_dtype(), tuple(found.get_shape())) for name, found in slices.items()}
             metadata = file.metadata()
 
     assert {name: (info.dtype, info.shape) for name, info in parsed.tensors.items()} == theirs

@@ -1,10 +1,11 @@
-"""A set like the one on which other tools were compared: 28 damaged adapters to be found, 10 valid ones to be left alone.
+"""A set like the one on which other tools were compared: 28 damaged adapters to find, 10 valid ones to leave alone.
 
 All are shaped like a small Llama: width 64, 4 layers, r 8, alpha 16, with the config that PEFT 0.18 writes in full.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,7 +61,7 @@ FULL_CONFIG: dict[str, Any] = {
 }
 
 
-def stored(shapes: dict[str, tuple[int, ...]], dtype: str = "F32") -> dict[str, Stored]:
+def stored(shapes: Mapping[str, tuple[int, ...]], dtype: str = "F32") -> dict[str, Stored]:
     return {PREFIX + path: values(path, dtype, shape) for path, shape in shapes.items()}
 
 

@@ -149,23 +149,27 @@ def _draw_targets(draw: st.DrawFn, layout: Layout, series: list[_Series], config
     named = [one for one in series if not one.parameter]
     parameters = list(dict.fromkeys(one.parameter for one in series if one.parameter))
     style = draw(st.sampled_from(["names", "longer names", "paths", "regex"]))
-    chosen = bool(named) and style == "names" and draw(st.booleans())
-    if chosen and all(_IN_LAYERS.fullmatch(one.template) for one in series):
+    in_layers = [one for one in named if _IN_LAYERS.fullmatch(one.template)]
+    # A module that is in no layer is left out by a choice of layers, unless its whole path is named.
+    if in_layers and style == "names" and not any(one.template in _EMBEDDINGS for one in named) and draw(st.booleans()):
         layers = sorted(draw(st.lists(st.integers(0, 9), min_size=1, max_size=4, unique=True)))
         as_number = len(layers) == 1 and draw(st.booleans())
         config[field["layers"]] = layers[0] if as_number else layers
-        folders = sorted({one.template.partition(".{n}")[0].rpartition(".")[2] for one in named})
+        folders = sorted({one.template.partition(".{n}")[0].rpartition(".")[2] for one in in_layers})
         if draw(st.booleans()):
             config[field["layers_pattern"]] = folders[0] if len(folders) == 1 else folders
     else:
+        in_layers = named
         first = draw(st.integers(0, 2))
         layers = list(range(first, first + draw(st.integers(1, 4))))
+        if style != "regex" and draw(st.sampled_from([False, False, False, True])):
+            config[field["layers"]] = []
     if parameters:
         config[field["parameters"]] = parameters
     if style == "regex" and named:
         config[field["modules"]] = "|".join(f"(?:{_regex(one)})" for one in named)
     else:
-        names = [name for one in named for name in _target_names(one, style, layers)]
+        names = [name for one in named for name in _target_names(one, style if one in in_layers else "paths", layers)]
         config[field["modules"]] = draw(st.permutations(list(dict.fromkeys(names))))
     excluded = draw(st.sampled_from([None, None, [_UNUSED_NAMES[0]], rf".*\.{_UNUSED_NAMES[0]}"]))
     if excluded is not None:

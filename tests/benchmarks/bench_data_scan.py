@@ -1,8 +1,8 @@
 """`--data`: the scan of every value, against a plain 64-bit sum over the same cached bytes.
 
 The scan takes the product's whole path: it opens the file, reads it and scans each tensor, in one thread. The sum
-runs over a memory map of the same file. Two sums are shown: one over a map that is made for it, as any program that
-comes to the file must make one, and one over a map whose pages were all touched before.
+runs over a memory map of the same file. The bar is for a sum over a map whose pages were all touched before, the
+fastest there is; the other sum maps the file afresh, as any program that comes to it must.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LEAST_OF_SUM = 1 / 3
 DTYPES = ("F32", "F16", "BF16")
-ROUNDS = 25
+ROUNDS = 40
 
 
 class Times(NamedTuple):
@@ -42,10 +42,9 @@ def figures(folder: Path) -> Iterator[Figure]:
     """Measure; files are made in the folder."""
     for dtype, times in measure(folder).items():
         speed = times.nbytes / times.scan / 1e9
-        of_touched = times.touched_sum / times.scan
-        detail = f"{speed:.1f} GB/s; {of_touched:.2f} of the speed of a sum over a map whose pages were touched before"
+        detail = f"{speed:.1f} GB/s; {times.fresh_sum / times.scan:.2f} of the speed of a sum that maps the file afresh"
         name = f"`--data` scan of {dtype}, against a plain u64 sum over the same cached bytes"
-        yield Figure(name, times.fresh_sum / times.scan, "of its speed", LEAST_OF_SUM, at_least=True, detail=detail)
+        yield Figure(name, times.touched_sum / times.scan, "of its speed", LEAST_OF_SUM, at_least=True, detail=detail)
 
 
 def measure(folder: Path) -> dict[str, Times]:

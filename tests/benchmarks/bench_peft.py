@@ -1,8 +1,8 @@
 """The same adapter loaded by PEFT: what it takes to learn that way whether an adapter is sound.
 
-The base model has the dimensions of a 7B Llama, but each of its weights is one number that is expanded to the full shape
-and takes no memory, so that little is counted but PEFT's own work: it makes the adapter's layers and reads their tensors,
-without initialising them first (`low_cpu_mem_usage`), which is PEFT at its fastest.
+The base model has the dimensions of a 7B Llama, but each of its weights is one number that is expanded to the full
+shape and takes no memory, so that little is counted but PEFT's own work: it makes the adapter's layers and reads their
+tensors, without initialising them first (`low_cpu_mem_usage`), which is PEFT at its fastest.
 """
 
 from __future__ import annotations
