@@ -6,9 +6,9 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-# The laws measure time themselves where it matters; a deadline on single examples would only report a busy machine.
-_COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
+# The laws measure time themselves where it matters; a deadline for single examples would only report a busy machine.
+_COMMON = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
-settings.register_profile("quick", max_examples=100, derandomize=True, database=None, **_COMMON)
-settings.register_profile("deep", max_examples=3000, print_blob=True, **_COMMON)
+settings.register_profile("quick", _COMMON, max_examples=100, derandomize=True, database=None)
+settings.register_profile("deep", _COMMON, max_examples=2000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))

@@ -134,10 +134,15 @@ def _base_weight(case: Case) -> GeneratedAdapter:
     return _with(case.adapter, key, fill(key, "F32", case.draw(st.sampled_from([(3,), (3, 3)])), case.adapter.tensors))
 
 
+def _has_tied_or_stacked(case: Case) -> bool:
+    """Whether modules may be targeted by something else than their names: as parameters, or as tied ones."""
+    return any(case.adapter.config.get(name) for name in (case.layout.targets["parameters"], "ensure_weight_tying"))
+
+
 def _drop_target(case: Case) -> GeneratedAdapter | None:
     field = case.layout.targets["modules"]
     names = case.adapter.config[field]
-    if not isinstance(names, list) or len(names) < 2 or case.adapter.config.get(case.layout.targets["parameters"]):
+    if not isinstance(names, list) or len(names) < 2 or _has_tied_or_stacked(case):
         return None
     dropped = case.draw(st.sampled_from(names))
     return _configured(case.adapter, **{field: [name for name in names if name != dropped]})
@@ -150,8 +155,8 @@ def _add_target(case: Case) -> GeneratedAdapter | None:
 
 
 def _string_target(case: Case) -> GeneratedAdapter | None:
-    fields = [case.layout.targets[name] for name in ("parameters", "layers", "layers_pattern")]
-    if any(case.adapter.config.get(name) is not None for name in fields):
+    fields = [case.layout.targets[name] for name in ("layers", "layers_pattern")]
+    if _has_tied_or_stacked(case) or any(case.adapter.config.get(name) is not None for name in fields):
         return None
     return _configured(case.adapter, **{case.layout.targets["modules"]: _UNKNOWN})
 
