@@ -249,6 +249,33 @@ def scan(
     )
 
 
+def joined(first: TensorStatistics, second: TensorStatistics, rows: int) -> TensorStatistics:
+    """Put the statistics of two neighbouring parts of one tensor together.
+
+    Args:
+        first: of everything in front.
+        second: of the part that follows.
+        rows: number of rows in front of the second part.
+    """
+
+    def earliest(before: int | None, behind: int | None, offset: int) -> int | None:
+        return before if before is not None else None if behind is None else behind + offset
+
+    return TensorStatistics(
+        elements=first.elements + second.elements,
+        nan=first.nan + second.nan,
+        infinite=first.infinite + second.infinite,
+        first_nan=earliest(first.first_nan, second.first_nan, first.elements),
+        first_infinite=earliest(first.first_infinite, second.first_infinite, first.elements),
+        zeros=first.zeros and second.zeros,
+        zero_rows=first.zero_rows + second.zero_rows,
+        first_zero_row=earliest(first.first_zero_row, second.first_zero_row, rows),
+        subnormal_only=(first.subnormal_only or second.subnormal_only)
+        and all(part.subnormal_only or part.zeros for part in (first, second)),
+        checksum=(first.checksum + second.checksum) & _CHECKSUM_MASK,
+    )
+
+
 def identical(
     first: memoryview | NDArray[np.uint8],
     second: memoryview | NDArray[np.uint8],

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from adapter_format.config import LEGACY_WEIGHTS_NAME, WEIGHTS_NAME
 from adapter_format.dtypes import BITS
-from adapter_format.findings import SEVERITIES, Finding, Report, Summary, Unchecked
+from adapter_format.errors import UnreadableAdapterError
+from adapter_format.findings import SEVERITIES, Finding, Location, Report, Summary, Unchecked
 from adapter_format.limits import DEFAULT_LIMITS, Limits
 from adapter_format.places import with_offsets
 from adapter_format.reading import adapter_directory, checkpoint_in_memory, is_adapter, read_checkpoint
@@ -116,9 +117,12 @@ def _scan_values(directory: str, checkpoint: Checkpoint, progress: Progress | No
         return []
     from adapter_format.values import TensorBytes, scan_all
 
-    with TensorBytes(os.path.join(directory, checkpoint.weights_file), header) as source:
-        statistics = scan_all(source, header, progress)
-        return list(DATA_CHECK(checkpoint, statistics, source.identical))
+    try:
+        with TensorBytes(os.path.join(directory, checkpoint.weights_file), header) as source:
+            statistics = scan_all(source, header, progress)
+            return list(DATA_CHECK(checkpoint, statistics, source.identical))
+    except UnreadableAdapterError as error:
+        return [find_rule("weights-unreadable").finding(str(error), [Location(checkpoint.weights_file)])]
 
 
 def _report(path: str, checkpoint: Checkpoint, findings: list[Finding], *, data: bool) -> Report:

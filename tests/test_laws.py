@@ -308,6 +308,66 @@ def test_any_edit_of_a_config_gives_a_report_and_what_cannot_be_loaded_is_an_err
             assert not report.ok
 
 
+PIECES = st.sampled_from(
+    [
+        "",
+        ".",
+        "..",
+        "\n",
+        "0",
+        ".weight",
+        ".default",
+        ".base_layer",
+        ".modules_to_save",
+        ".token_adapter",
+        "lora_A",
+        ".bias",
+    ]
+    + [
+        "base_model.model.",
+        "module.",
+        "_orig_mod.",
+        "\x1b[31m",
+        "é",
+        "\u202e",
+        "embed_tokens",
+        "trainable_tokens_delta",
+    ]
+)
+
+
+@st.composite
+def mixed_up(draw: st.DrawFn) -> GeneratedAdapter:
+    """Put the config of one adapter on the tensors of another, with keys and shapes changed here and there."""
+    config, tensors = draw(afst.adapters(broken=True)).config, dict(draw(afst.adapters(dtypes=tuple(DTYPES))).tensors)
+    for _ in range(draw(st.integers(0, 3))):
+        key = draw(st.sampled_from(sorted(tensors)))
+        at, cut = draw(st.integers(0, len(key))), draw(st.integers(0, 8))
+        stored = tensors.pop(key)
+        if draw(st.booleans()):
+            shape = tuple(draw(st.lists(st.integers(0, 3), max_size=6)))
+            size = int(np.prod(shape, dtype=int)) * DTYPES[stored.dtype].bits
+            if size % 8 == 0:
+                stored = stored._replace(shape=shape, data=bytes(size // 8))
+        tensors[(key[:at] + draw(PIECES) + key[at + cut :]) or "empty"] = stored
+    return GeneratedAdapter(config, tensors, ())
+
+
+@given(mixed_up())
+def test_any_mixture_of_config_keys_and_shapes_gives_a_report_and_save_agrees(adapter: GeneratedAdapter) -> None:
+    report = judged(config_bytes(adapter), weights_bytes(adapter))
+    header_level = judged(config_bytes(adapter), weights_bytes(adapter), data=False)
+
+    assert fired(header_level, "error") <= fired(report, "error")
+    assume(all(DTYPES[stored.dtype].array_name for stored in adapter.tensors.values()))
+    with folder() as path:
+        if header_level.ok:
+            af.save(path, adapter.arrays(), adapter.config)
+        else:
+            with pytest.raises(af.RefusedError):
+                af.save(path, adapter.arrays(), adapter.config)
+
+
 @given(afst.configs(broken=True))
 def test_any_config_gives_a_report(config: dict[str, Any]) -> None:
     judged(json.dumps(config).encode(), b"\x08\0\0\0\0\0\0\0{}      ")

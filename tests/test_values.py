@@ -3,15 +3,20 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
+import adapter_format as af
 from adapter_format.errors import UnreadableAdapterError
 from adapter_format.storage.safetensors_file import read_header
+from adapter_format.testing.drafts import write_example
 from adapter_format.values import TensorBytes, scan_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from adapter_format.storage.safetensors_header import Header
 
 
 def write_tensors(path: Path, sizes: Sequence[int]) -> list[bytes]:
@@ -57,3 +62,44 @@ def test_tensors_are_compared_by_all_their_bytes(tmp_path: Path) -> None:
     with TensorBytes(tmp_path / "weights", header) as source:
         assert source.identical(first, first)
         assert not source.identical(first, second)
+
+
+@pytest.mark.parametrize("largest_read", [64, 96, 1000])
+@pytest.mark.parametrize("shape", [(40, 8), (320,), (3, 200), (1, 640), (7, 3, 5)])
+def test_a_tensor_scanned_in_parts_has_the_statistics_of_the_whole(
+    tmp_path: Path, shape: tuple[int, ...], largest_read: int
+) -> None:
+    values = np.arange(np.prod(shape), dtype="<f4").reshape(shape) + 1
+    if len(shape) > 1:
+        values[1 if shape[0] > 1 else 0] = 0
+    values.reshape(-1)[-2:] = [np.nan, np.inf]
+    text = json.dumps({"t": {"dtype": "F32", "shape": list(shape), "data_offsets": [0, values.nbytes]}}).encode()
+    text += b" " * (-len(text) % 8)
+    (tmp_path / "weights").write_bytes(len(text).to_bytes(8, "little") + text + values.tobytes())
+    header = read_header(tmp_path / "weights")
+
+    with TensorBytes(tmp_path / "weights", header) as source:
+        whole = scan_all(source, header)["t"]
+    with TensorBytes(tmp_path / "weights", header, largest_read=largest_read) as source:
+        parts = scan_all(source, header)["t"]
+        same = source.identical(header.tensors["t"], header.tensors["t"])
+
+    rows_fit = values.nbytes // shape[0] <= largest_read
+    assert same
+    assert parts._replace(checksum=0, zero_rows=0, first_zero_row=None) == whole._replace(
+        checksum=0, zero_rows=0, first_zero_row=None
+    )
+    assert not rows_fit or (parts.zero_rows, parts.first_zero_row) == (whole.zero_rows, whole.first_zero_row)
+
+
+def test_a_file_that_is_cut_while_it_is_scanned_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_example("plain", tmp_path / "adapter")
+
+    def cut(source: TensorBytes, header: Header, progress: object) -> None:
+        raise UnreadableAdapterError("The weights end inside 'a': the file was cut while it was read.")
+
+    monkeypatch.setattr("adapter_format.values.scan_all", cut)
+
+    report = af.validate(tmp_path / "adapter", data=True)
+
+    assert [finding.rule for finding in report.findings] == ["AF136"]
