@@ -29,8 +29,6 @@ UNDECIDED = "undecided"
 _STEPS_FOR_ALL_PATHS = 2_000_000
 """What matching the patterns of one adapter may cost in all: under half a second."""
 
-_MOST_PATTERNS = 2_000
-
 Suffixes = tuple[tuple[int, frozenset[str]], ...]
 
 
@@ -205,17 +203,25 @@ def value_by_path(config: Mapping[str, Any], field: str, pattern_field: str) -> 
     patterns = config.get(pattern_field)
     if not isinstance(patterns, dict) or not patterns:
         return lambda _: usual
-    keys = PatternKeys([pattern for pattern in patterns if _is_sound(pattern)][:_MOST_PATTERNS])
+    keys = _lookup(patterns)
     budget = Budget(_STEPS_FOR_ALL_PATHS)
 
     def value(path: str) -> Any:
         try:
-            pattern = keys.first(path, budget)
+            pattern = keys.first(path, budget) if keys is not None else None
         except (PatternError, PatternTooCostly):
             pattern = None
         return patterns[pattern] if pattern is not None else patterns.get(path, usual)
 
     return value
+
+
+def _lookup(patterns: Mapping[str, Any]) -> PatternKeys | None:
+    """Prepare the patterns that are regexes; None if there are too many to match in bounded time."""
+    try:
+        return PatternKeys([pattern for pattern in patterns if _is_sound(pattern)])
+    except PatternTooCostly:
+        return None
 
 
 def _is_sound(pattern: str) -> bool:

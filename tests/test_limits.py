@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import adapter_format as af
@@ -86,3 +87,17 @@ def test_links_of_a_hub_cache_are_followed(tmp_path: Path) -> None:
 
     assert af.validate(snapshot).findings == ()
     assert af.load(snapshot).config["r"] == 4
+
+
+def test_an_entry_a_module_is_matched_however_many_there_are(tmp_path: Path) -> None:
+    paths = [f"model.layers.{layer}.self_attn.q_proj" for layer in range(3000)]
+    ranks = {path: 1 + number % 3 for number, path in enumerate(paths)}
+    tensors = {}
+    for path, rank in ranks.items():
+        tensors[f"base_model.model.{path}.lora_A.weight"] = np.ones((rank, 4), "f4")
+        tensors[f"base_model.model.{path}.lora_B.weight"] = np.ones((4, rank), "f4")
+    config = af.AdapterConfig(peft_type="LORA", r=1, rank_pattern=ranks, target_modules=["q_proj"])
+
+    af.save(tmp_path / "a", tensors, config)
+
+    assert af.validate(tmp_path / "a").summary.ranks == (1, 2, 3)
