@@ -81,7 +81,8 @@ class AdapterConfig(Mapping[str, Any]):
         field = fields_of(self.peft_type or "").get(name)
         if field is None:
             raise AttributeError(f"a {self.peft_type} config has no field {name!r}")
-        return field.default
+        default = field.default
+        return default.copy() if isinstance(default, (dict, list)) else default
 
     def __getitem__(self, name: str) -> Any:
         return self._fields[name]

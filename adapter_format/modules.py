@@ -209,7 +209,7 @@ def _match_roles(
     main = {name: info for name, info in roles.items() if not layout.roles[name].declared_by and name in kind.shapes}
     if any(not info.dtype for info in roles.values()):
         return symbols, ()
-    empty = next((name for name, info in roles.items() if 0 in info.shape), None)
+    empty = next((name for name, info in roles.items() if 0 in info.shape and name in kind.shapes), None)
     if empty is not None:
         return symbols, (ShapeFault(EMPTY, empty),)
     fault = _match_factors(kind, main, rank, symbols)
