@@ -26,6 +26,7 @@ from adapter_format.selection import Judged
 from adapter_format.storage.safetensors_header import parse_header
 from adapter_format.testing import strategies as afst
 from adapter_format.testing.drafts import Draft, container
+from adapter_format.testing.examples import Stored
 from adapter_format.testing.strategies import GeneratedAdapter, GeneratedHeader
 
 MOST_SECONDS = 5.0
@@ -343,6 +344,16 @@ def test_any_mixture_of_config_keys_and_shapes_gives_a_report_and_save_agrees(ad
         else:
             with pytest.raises(af.RefusedError):
                 af.save(path, adapter.arrays(), adapter.config)
+
+
+def test_an_empty_tensor_of_a_role_that_the_kind_lacks_gives_a_report() -> None:
+    config = {"peft_type": "LORA", "target_modules": ["q_proj"], "r": 1, "use_qalora": True}
+    stored = {"lora_A.weight": (1, 1), "lora_B.weight": (1, 1), "lora_magnitude_vector": (0,)}
+    tensors = {
+        f"base_model.model.q_proj.{name}": Stored("F32", shape, bytes(4 * shape[0])) for name, shape in stored.items()
+    }
+
+    assert not judged(json.dumps(config).encode(), weights_bytes(GeneratedAdapter(config, tensors, ()))).ok
 
 
 @given(afst.configs(broken=True))
