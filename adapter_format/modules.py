@@ -188,9 +188,9 @@ def _selected(
         return False
     if "any_role" in select and not any(role in roles for role in select["any_role"]):
         return False
-    for role, dimensions in select.get("role_dimensions", {}).items():
-        if role not in roles or len(roles[role].shape) not in dimensions:
-            return False
+    by_role = select.get("role_dimensions")
+    if by_role and not any(role in roles and len(roles[role].shape) in by_role[role] for role in by_role):
+        return False
     if "path_contains_any" in select:
         parts = at_pointer(config, select["path_contains_any"])
         if not isinstance(parts, list) or not any(isinstance(part, str) and part in path for part in parts):
@@ -209,7 +209,7 @@ def _match_roles(
     main = {name: info for name, info in roles.items() if not layout.roles[name].declared_by and name in kind.shapes}
     if any(not info.dtype for info in roles.values()):
         return symbols, ()
-    empty = next((name for name, info in roles.items() if 0 in info.shape and name in kind.shapes), None)
+    empty = next((name for name, info in roles.items() if 0 in info.shape), None)
     if empty is not None:
         return symbols, (ShapeFault(EMPTY, empty),)
     fault = _match_factors(kind, main, rank, symbols)

@@ -88,7 +88,7 @@ def read_targets(layout: Layout, config: Mapping[str, Any]) -> Targets:
         decide = _plain_decision(named, config, field) if not parameters else None
         if decide is not None:
             by_number = any(character.isdigit() for name in names for character in name)
-            covers = _through_base_layers(decide, config, base_layer)
+            covers = _through_base_layers(decide, config, field["modules"], base_layer)
             return Targets(names, None, (), covers, is_parameter, by_number)
 
     def decide_fully(path: str) -> str:
@@ -112,7 +112,9 @@ def read_targets(layout: Layout, config: Mapping[str, Any]) -> Targets:
         except (PatternError, PatternTooCostly):
             return UNDECIDED
 
-    return Targets(names, pattern, parameters, _through_base_layers(safely, config, base_layer), is_parameter)
+    return Targets(
+        names, pattern, parameters, _through_base_layers(safely, config, field["modules"], base_layer), is_parameter
+    )
 
 
 def _plain_decision(
@@ -128,11 +130,11 @@ def _plain_decision(
 
 
 def _through_base_layers(
-    decide: Callable[[str], str], config: Mapping[str, Any], base_layer: str
+    decide: Callable[[str], str], config: Mapping[str, Any], modules_field: str, base_layer: str
 ) -> Callable[[str], str]:
     """Let a module inside a wrapped layer count as its owner, and a tied head as its embedding."""
-    tied = config.get("ensure_weight_tying") is True
     embeddings = auxiliary().embedding_modules
+    tied = config.get("ensure_weight_tying") is True and _mentions(config.get(modules_field), embeddings)
 
     def covers(path: str) -> str:
         reason = decide(path)
@@ -147,6 +149,13 @@ def _through_base_layers(
         return reason
 
     return covers
+
+
+def _mentions(wanted: object, names: Sequence[str]) -> bool:
+    """Whether a list has one of the names, or a regex speaks of one."""
+    if isinstance(wanted, str):
+        return wanted.lower() == "all-linear" or any(name in wanted for name in names)
+    return any(ends_with_name(item, name) for item in _strings(wanted) for name in names)
 
 
 def _strings(value: object) -> tuple[str, ...]:

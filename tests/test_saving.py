@@ -35,7 +35,9 @@ def test_what_every_reader_needs_is_written_even_if_it_was_not_given(tmp_path: P
 
 
 def test_a_refusal_names_the_rule_and_writes_nothing(tmp_path: Path) -> None:
-    with pytest.raises(af.RefusedError, match=r"^Not saved, AF401 rank-mismatch: .*rank 2, but the config gives 8") as refused:
+    with pytest.raises(
+        af.RefusedError, match=r"^Not saved, AF401 rank-mismatch: .*rank 2, but the config gives 8"
+    ) as refused:
         af.save(tmp_path / "new", _tensors(), {**CONFIG, "r": 8})
 
     assert [finding.rule for finding in refused.value.findings] == ["AF401"]

@@ -164,7 +164,8 @@ def _describe(name: str, found: list[tuple[Module, ShapeFault]], anatomy: Anatom
     info = module.roles[fault.role]
     shape = list(info.shape)
     total = len(anatomy.modules)
-    expected = format_shape(module.kind.shapes[fault.role])
+    declared = module.kind.shapes.get(fault.role)
+    expected = format_shape(declared) if declared is not None else "none"
     count = f"{len(found)} of {total} modules"
     if name == faults.RANK:
         stored = fault.found_rank if fault.found_rank is not None else "another"

@@ -100,11 +100,8 @@ def _leave_name(case: Case) -> GeneratedAdapter:
 
 
 def _drop_factor(case: Case) -> GeneratedAdapter | None:
-    module = _module(case)
-    telling = case.layout.kind(module.kind).select.get("role_dimensions", {})
-    keys = _required(case.layout, module)
-    droppable = [key for key in keys if not any(module.keys.get(role) == key for role in telling)]
-    return _without(case.adapter, case.draw(st.sampled_from(droppable))) if len(keys) > 1 else None
+    keys = _required(case.layout, _module(case))
+    return _without(case.adapter, case.draw(st.sampled_from(keys))) if len(keys) > 1 else None
 
 
 def _drop_optional_role(case: Case) -> GeneratedAdapter | None:
