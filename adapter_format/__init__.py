@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from adapter_format.limits import Limits
     from adapter_format.saving import save, save_all
     from adapter_format.size import PredictedSize, expected_size
+    from adapter_format.storage.atomic import SaveError
     from adapter_format.storage.safetensors_file import read_header
     from adapter_format.storage.safetensors_header import Header
     from adapter_format.tensors import TensorInfo
@@ -37,6 +38,7 @@ _HOMES = {
     "Location": "findings",
     "PredictedSize": "size",
     "RefusedError": "errors",
+    "SaveError": "storage.atomic",
     "Report": "findings",
     "Summary": "findings",
     "TensorInfo": "tensors",
@@ -66,6 +68,7 @@ __all__ = [
     "PredictedSize",
     "RefusedError",
     "Report",
+    "SaveError",
     "Summary",
     "TensorInfo",
     "Unchecked",

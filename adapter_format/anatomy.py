@@ -10,10 +10,10 @@ from adapter_format.foreign import foreign_spelling
 from adapter_format.keys import KeyGrammar, KeyReading, grammar_of, group_sound, looks_misspelt, read_key
 from adapter_format.layouts import Layout, auxiliary
 from adapter_format.modules import Module, resolve_modules
-from adapter_format.targets import Targets, read_targets
+from adapter_format.targets import Targets, ends_with_name, read_targets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from adapter_format.tensors import TensorInfo
 
@@ -151,11 +151,16 @@ def _classify(
     declared = auxiliary()
     wanted = config.get(declared.saved_modules_field)
     saved = [name for name in wanted if isinstance(name, str) and name] if isinstance(wanted, list) else []
+    # PEFT saves the heads of a task whether or not they are listed; before 0.10 it never lists them.
+    saved += declared.task_heads.get(str(config.get("task_type")), [])
     mode = config.get(layout.bias["field"])
     biases = layout.bias["modes"].get(mode, "none") if isinstance(mode, str) else "none"
+    stored = {reading.path for _, reading in strangers}
     for info, reading in strangers:
         path = reading.path
         what, detail = _classify_one(info.name, path, layout, biases, saved, modules)
+        if what in (BASE_WEIGHT, BASE_LAYER) and _belongs_to_embedding(path, stored, modules):
+            what, detail = EMBEDDING, _without_base_layer(path.rpartition(".")[0])
         yield Companion(info, path, what, detail)
 
 
@@ -172,11 +177,9 @@ def _classify_one(
     module = saved_module(path, saved)
     if module:
         return SAVED_MODULE, module
-    plain = owner.removesuffix(f".{declared.base_layer_part}")
+    plain = _without_base_layer(owner)
     if leaf == "bias" and (biases == "all" or (biases == "adapted" and plain in modules)):
         return BIAS, plain
-    if leaf == "weight" and _is_embedding(plain, modules):
-        return EMBEDDING, plain
     foreign = foreign_spelling(key, layout.peft_type)
     if foreign is not None:
         return (OTHER_METHOD if foreign.kind == "method" else OTHER_WRITER), foreign.name
@@ -195,8 +198,21 @@ def saved_module(path: str, saved: Iterable[str]) -> str:
     return next((name for name in saved if any(owner.endswith(name) for owner in owners)), "")
 
 
+def _belongs_to_embedding(path: str, stored: Container[str], modules: Mapping[str, Module]) -> bool:
+    """Whether a tensor is a whole embedding or head, or the bias that PEFT stores together with one."""
+    owner, _, leaf = path.rpartition(".")
+    if leaf != "weight" and not (leaf == "bias" and f"{owner}.weight" in stored):
+        return False
+    token_part = auxiliary().tokens_suffix.partition(".")[0]
+    return _is_embedding(_without_base_layer(owner).removesuffix(f".{token_part}"), modules)
+
+
+def _without_base_layer(path: str) -> str:
+    return path.removesuffix(f".{auxiliary().base_layer_part}")
+
+
 def _is_embedding(path: str, modules: Mapping[str, Module]) -> bool:
-    if path.rpartition(".")[2] in auxiliary().embedding_modules:
+    if any(ends_with_name(path, name) for name in auxiliary().stored_embeddings):
         return True
     module = modules.get(path)
     return module is not None and module.kind.name == "embedding"
@@ -207,9 +223,10 @@ _NUMBERED_PART = re.compile(r"\.\d+(?![^.\n])")
 
 def by_pattern(paths: Iterable[str]) -> dict[str, list[str]]:
     """Group module paths that differ in numbers only; the key has `*` for each number."""
-    names = [path.replace("\n", " ") for path in paths]
+    names = list(paths)
     # One pass over the joined names costs a tenth of a pass for each.
-    templates = _NUMBERED_PART.sub(".*", "." + "\n.".join(names))[1:].split("\n.")
+    joined = "." + "\n.".join([name.replace("\n", " ") for name in names])
+    templates = _NUMBERED_PART.sub(".*", joined)[1:].split("\n.")
     groups: dict[str, list[str]] = {}
     for template, name in zip(templates, names, strict=True) if names else ():
         group = groups.get(template)

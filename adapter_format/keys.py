@@ -21,6 +21,7 @@ PREFIX_MISSING = "key-prefix-missing"
 PREFIX_DOUBLED = "key-prefix-doubled"
 WRAPPER = "key-wrapper"
 ADAPTER_NAME = "adapter-name-in-key"
+SUFFIX = "role-misspelt"
 
 
 class KeyReading(NamedTuple):
@@ -146,7 +147,29 @@ def read_key(grammar: KeyGrammar, key: str) -> KeyReading:
             path = rest[: found.start() - 1]
             suffix = next(suffix for suffix, name in grammar.roles.items() if name == role)
             return KeyReading(path, role, f"{grammar.prefix}{path}.{suffix}", (*faults, ADAPTER_NAME))
+    near = _near_suffix(grammar, rest) if PREFIX_MISSING not in faults else None
+    if near is not None:
+        path, suffix = near
+        return KeyReading(path, grammar.roles[suffix], f"{grammar.prefix}{path}.{suffix}", (*faults, SUFFIX))
     return KeyReading(rest, None, grammar.prefix + rest, tuple(faults))
+
+
+def _near_suffix(grammar: KeyGrammar, rest: str) -> tuple[str, str] | None:
+    """Return module path and suffix of a key whose suffix differs in case or in `.weight` alone; None for any other.
+
+    `.weight` behind a suffix that has none is left to the rule that knows it by itself.
+    """
+    plain = _without_weight(rest)
+    for suffix in grammar.roles:
+        bare = _without_weight(suffix)
+        path = rest[: len(plain) - len(bare) - 1]
+        if plain.endswith(f".{bare}") and path and rest != f"{path}.{suffix}.weight":
+            return path, suffix
+    return None
+
+
+def _without_weight(text: str) -> str:
+    return text.lower().removesuffix("s").removesuffix(".weight")
 
 
 def _strip_prefix(prefix: str, key: str, faults: list[str]) -> str:

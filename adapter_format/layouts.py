@@ -89,11 +89,13 @@ class Auxiliary(NamedTuple):
 
     saved_modules_field: str
     memory_parts: tuple[str, ...]
+    task_heads: Mapping[str, list[str]]
     tokens_field: str
     tokens_suffix: str
     tokens_memory: str
     tokens_module: str
     embedding_modules: tuple[str, ...]
+    stored_embeddings: tuple[str, ...]
     base_layer_part: str
     wrapper_parts: tuple[str, ...]
     outer_wrapper_parts: tuple[str, ...]
@@ -167,11 +169,13 @@ def auxiliary() -> Auxiliary:
     return Auxiliary(
         saved["field"],
         tuple(saved["memory_parts"]),
+        saved["task_heads"],
         tokens["field"],
         tokens["suffix"],
         tokens["memory"],
         tokens["default_module"],
         tuple(data["embedding_modules"]),
+        tuple(data["stored_embeddings"]),
         data["base_layer_part"],
         tuple(data["wrapper_parts"]),
         tuple(data["outer_wrapper_parts"]),

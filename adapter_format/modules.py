@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapter_format.conditions import all_hold, is_set
 from adapter_format.layouts import auxiliary
-from adapter_format.shapes import Mismatch, Symbols, match_shape
+from adapter_format.shapes import REST, Mismatch, Symbols, match_shape
 from adapter_format.targets import Targets, ends_with_name, value_by_path
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ def resolve_modules(
     rank_field, rank_pattern = layout.rank["field"], layout.rank["pattern"]
     settings = config or {}
     patterned = is_set(settings.get(rank_pattern))
+    tied = settings.get("ensure_weight_tying") is True
     rank = _rank(settings.get(rank_field, default_rank)) if config is not None else None
     rank_at = value_by_path(settings, rank_field, rank_pattern)
     chooses_by_path = _chooses_by_path(layout, settings, targets)
@@ -116,8 +117,15 @@ def resolve_modules(
             kind = _choose_kind(layout, settings, targets, path, roles)
             kind_name = kind.name
         if patterned:
-            ranks = [_rank(rank_at(name)) for name in pattern_names(path, kind, targets)]
-            rank = _fitting(layout, kind, settings, roles, ranks) if len(ranks) > 1 else ranks[0]
+            names = pattern_names(path, kind, targets)
+            if tied and _is_embedding(path):
+                # A tied head is made like the embedding, with the embedding's rank.
+                names += filter(_is_embedding, grouped)
+            ranks = [_rank(rank_at(name)) for name in names]
+            rank = ranks[0]
+            if len(ranks) > 1:
+                fitted = kind or _choose_kind(layout, settings, targets, path, roles)
+                rank = _fitting(layout, fitted, settings, roles, ranks)
         signature = (kind_name, rank, *roles, *map(_STORED_AS, roles.values()))
         group = groups.get(signature)
         if group is None:
@@ -135,24 +143,25 @@ def resolve_modules(
 def pattern_names(path: str, kind: Kind | None, targets: Targets | None) -> list[str]:
     """Return the names that patterns are matched with: the module's, or those of the parameters it may stand for.
 
-    A key names the module; which of several targeted parameters it means is not in the file (spec, KEY-7).
+    A key names the module; which of several targeted parameters it means is not in the file (spec, KEY-7). What lies
+    inside a wrapped layer, as the output projection of `nn.MultiheadAttention` does, is adapted with its owner.
     """
     if kind is None or targets is None or kind.select.get("target") != "parameter":
-        return [path]
+        return [path.partition(f".{auxiliary().base_layer_part}.")[0]]
     plain = path.replace(f".{auxiliary().base_layer_part}", "")
     owned = [name for name in targets.parameters if ends_with_name(plain, name.rpartition(".")[0]) or "." not in name]
     return [f"{plain}.{name.rpartition('.')[2]}" for name in owned] or [path]
 
 
+def _is_embedding(path: str) -> bool:
+    return any(ends_with_name(path, name) for name in auxiliary().stored_embeddings)
+
+
 def _fitting(
-    layout: Layout, kind: Kind | None, config: Mapping[str, Any], roles: Roles, ranks: list[int | None]
+    layout: Layout, kind: Kind, config: Mapping[str, Any], roles: Roles, ranks: list[int | None]
 ) -> int | None:
     """Return the first of several possible ranks that the stored shapes fit, or the first if none does."""
-    if kind is not None:
-        for rank in ranks:
-            if not _match_roles(layout, kind, config, roles, rank)[1]:
-                return rank
-    return ranks[0]
+    return next((rank for rank in ranks if not _match_roles(layout, kind, config, roles, rank)[1]), ranks[0])
 
 
 def _rank(value: object) -> int | None:
@@ -241,7 +250,9 @@ def _match_factors(kind: Kind, main: Roles, rank: int | None, symbols: Symbols) 
     known = {**start, **({"r": rank} if rank is not None else {})}
     symbols.clear()
     symbols.update(free if agrees else known)
-    if _transposes(kind, main, known) and not (agrees and free["r"] <= min(free.values())):
+    if _transposes(kind, main, known) and not (
+        agrees and free["r"] <= min(size for name, size in free.items() if name != REST)
+    ):
         return ShapeFault(TRANSPOSED, role)
     if agrees:
         return ShapeFault(RANK, role, mismatch, free.get("r"))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from adapter_format.config import CONFIG_NAME, WEIGHTS_NAME, AdapterConfig
 from adapter_format.config_fields import fields_of
@@ -13,14 +14,14 @@ from adapter_format.layouts import layout_of
 from adapter_format.storage.atomic import publish
 from adapter_format.validator import judge
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 _METADATA = {"format": "pt"}
 
 
 def save(path: str | os.PathLike[str], tensors: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """Write `adapter_config.json` and `adapter_model.safetensors` into a directory.
+
+    Config, keys, shapes and element types are judged before anything is written; values are not looked at, so that NaN
+    is stored as it stands (`validate` with `data=True` finds it).
 
     The bytes depend on the input alone. A reader of the directory sees the adapter that was there before, the new
     one, or a directory without config, which `validate` reports; a save that fails leaves what was there.
@@ -32,13 +33,18 @@ def save(path: str | os.PathLike[str], tensors: Mapping[str, Any], config: Mappi
             their defaults when they are absent.
 
     Raises:
-        RefusedError: `validate` would call the result an error; nothing was written.
+        RefusedError: `validate` would call the result an error at header level; nothing was written.
         UsageError: a tensor or the config can't be stored.
         SaveError: the operating system refused.
     """
     from adapter_format.storage.arrays import as_array
     from adapter_format.storage.safetensors_writer import plan, write
 
+    if not os.fspath(path):
+        raise UsageError("The path to save to is empty, expected a directory.")
+    for what, given in (("tensors", tensors), ("config", config)):
+        if not isinstance(given, Mapping):
+            raise UsageError(f"The {what} are a {type(given).__name__}, expected a mapping.")
     complete = completed(config)
     text = complete.to_json().encode("utf-8")
     planned = plan({name: as_array(name, value) for name, value in tensors.items()}, _METADATA)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from adapter_format.errors import UsageError
-from adapter_format.findings import SEVERITIES, Report, Severity
+from adapter_format.findings import SEVERITIES, Report, Severity, Unchecked
 from adapter_format.rules.registry import all_rules, find_rule
 
 if TYPE_CHECKING:
@@ -64,7 +64,17 @@ def apply_selection(selection: Selection, report: Report) -> Judged:
         if finding.rule not in ignored and (selected is None or finding.rule in selected)
     ]
     kept.sort(key=lambda finding: SEVERITIES.index(finding.severity))
-    return Judged(report._replace(findings=tuple(kept)), len(report.findings) - len(kept))
+    left_out = len(report.findings) - len(kept)
+    unchecked = report.unchecked
+    if selected is not None or ignored:
+        rules = ", ".join(sorted(selected or ignored)[:6])
+        why = (
+            f"only {rules}{' and more' if len(selected) > 6 else ''} are selected"
+            if selected
+            else f"{rules} are ignored"
+        )
+        unchecked = (*unchecked, Unchecked("some of the rules", why))
+    return Judged(report._replace(findings=tuple(kept), unchecked=unchecked), left_out)
 
 
 def _rules_of(texts: Iterable[str]) -> frozenset[str]:

@@ -1,7 +1,7 @@
 """Shape expressions: how a layout says what the dimensions of a tensor are.
 
 A dimension is an atom (`r`, `d_in`, `1`), a product (`r*experts`), a quotient (`r/groups`) or, as the last one, a rest:
-`*kernel` stands for any number of sizes, `*1` for any number of ones. Matching binds the symbols that are still free,
+`*kernel` stands for any number of sizes, `*1` for as many ones. Matching binds the symbols that are still free,
 so that the same expressions serve for checking, for reading ranks and features, for counting and for generating.
 """
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Symbols = dict[str, int]
+
+REST = "..."
+"""Among symbols: how many sizes a rest stands for, the same in all shapes of a kind."""
 
 
 class Dimension(NamedTuple):
@@ -87,6 +90,8 @@ def match_shape(shape: Shape, sizes: tuple[int, ...], symbols: Symbols) -> Misma
         tail = sizes[len(fixed) :]
         if rest.left == "1" and any(size != 1 for size in tail):
             return Mismatch(len(fixed), "", "ones")
+        if rest.left != "any" and symbols.setdefault(REST, len(tail)) != len(tail):
+            return Mismatch(None, "", f"{len(fixed) + symbols[REST]} dimensions")
         if rest.left not in ("1", "any"):
             product = 1
             for size in tail:

@@ -105,10 +105,15 @@ def find_adapters(path: str | os.PathLike[str]) -> Iterator[str]:
         # It can't be searched; the verdict on the directory itself says so.
         yield root
         return
-    for folder, folders, _ in os.walk(root):
+    closed: list[str] = []
+    for folder, folders, _ in os.walk(root, onerror=lambda error: closed.append(str(error.filename))):
+        # A folder that may not be searched could hold anything: the verdict on it says so.
+        yield from closed
+        closed.clear()
         folders[:] = sorted(name for name in folders if not os.path.islink(os.path.join(folder, name)))
         if is_adapter(folder):
             yield folder
+    yield from closed
 
 
 def _scan_values(directory: str, checkpoint: Checkpoint, progress: Progress | None) -> list[Finding]:
@@ -156,6 +161,10 @@ def _unchecked(checkpoint: Checkpoint, *, data: bool) -> Iterator[Unchecked]:
         yield Unchecked("tensor values", "header level; pass --data")
     if data and header is not None and not header.readable:
         yield Unchecked("tensor values", "the container is damaged")
+    if header is None and checkpoint.legacy is None:
+        yield Unchecked("keys, shapes and values", "the weights could not be read")
+    if config is None:
+        yield Unchecked("fields, targets and patterns", "the config could not be read")
     if header is None and checkpoint.legacy is not None:
         yield Unchecked("keys, shapes and values", f"{LEGACY_WEIGHTS_NAME} is a pickle; convert it to {WEIGHTS_NAME}")
     if config is not None and checkpoint.layout is None and isinstance(config.get("peft_type"), str):

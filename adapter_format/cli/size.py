@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _LARGEST = 10**12
 _MOST_MODULES = 1_000_000
+_KIND = "linear"
+"""The one kind of base layer that input and output features describe."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +56,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a further role of the method, such as lora_magnitude_vector for DoRA",
     )
     parser.add_argument("--method", metavar="NAME", default="LORA", help="default: LORA")
-    parser.add_argument("--kind", metavar="NAME", default="linear", help="kind of the base layers (default: linear)")
     parser.add_argument(
         "--base-parameters",
         metavar="N",
@@ -93,7 +94,6 @@ def _forecast(arguments: argparse.Namespace) -> Forecast:
         arguments.rank,
         dtype,
         peft_type=arguments.method,
-        kind=arguments.kind,
         roles=tuple(arguments.role),
     )
     _check_roles(arguments)
@@ -113,10 +113,10 @@ def _forecast(arguments: argparse.Namespace) -> Forecast:
 
 def _check_roles(arguments: argparse.Namespace) -> None:
     layout = layout_of(arguments.method)
-    known = layout.kind(arguments.kind).shapes if layout is not None else {}
+    known = layout.kind(_KIND).shapes if layout is not None else {}
     for role in arguments.role:
         if role not in known:
-            raise UsageError(f"The kind {arguments.kind!r} has no role {role[:80]!r}; it has {', '.join(known)}.")
+            raise UsageError(f"The method has no role {role[:80]!r} for linear layers; it has {', '.join(known)}.")
 
 
 def _dimensions(arguments: argparse.Namespace) -> tuple[Sequence[tuple[str, tuple[int, int]]], int]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from adapter_format.cli.destination import open_output
@@ -52,18 +52,35 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--jobs takes a number from 1 to {_MOST_JOBS}, found {arguments.jobs}.")
     for path in arguments.paths:
         adapter_directory(path)
+    barren: list[str] = []
     with open_output(arguments.output) as stream, progress_bar() as bar:
-        reports = _judge(arguments, bar)
+        reports = _judge(arguments, _find(arguments.paths, barren), bar)
         judged = (apply_selection(selection, report) for report in reports)
         totals = _write(arguments, judged, stream, bar)
     if not totals.adapters:
         say(f"No adapter was found under {', '.join(map(shorten, arguments.paths[:3]))}.")
         return NOTHING_FOUND
+    for path in barren[:10]:
+        say(f"No adapter was found under {shorten(path)}.")
     return FINDINGS if totals.failed and not arguments.exit_zero else FINE
 
 
-def _judge(arguments: argparse.Namespace, bar: Bar) -> Iterator[Report]:
-    found = chain.from_iterable(find_adapters(path) for path in arguments.paths)
+def _find(paths: Iterable[str], barren: list[str]) -> Iterator[str]:
+    """Yield every adapter once, however often the paths name it; note in `barren` the paths that hold none."""
+    seen: set[str] = set()
+    for path in paths:
+        empty = True
+        for adapter in find_adapters(path):
+            empty = False
+            real = os.path.realpath(adapter)
+            if real not in seen:
+                seen.add(real)
+                yield adapter
+        if empty:
+            barren.append(path)
+
+
+def _judge(arguments: argparse.Namespace, found: Iterable[str], bar: Bar) -> Iterator[Report]:
     if arguments.jobs == 1:
         for path in found:
             yield validate(

@@ -74,7 +74,7 @@ def _facts(inspection: Inspection) -> Iterator[tuple[str, str]]:
     if inspection.settings:
         yield "settings", ", ".join(f"{name} {_value(value)}" for name, value in inspection.settings.items())
     if summary.fingerprint:
-        yield "fingerprint", summary.fingerprint
+        yield "fingerprint", f"{summary.fingerprint} (of config and header, not of the values)"
 
 
 def _known(values: list[float]) -> str:

@@ -23,7 +23,7 @@ _LONGEST_NAME = 200
 
 _PEFT = {
     "raises": "PEFT raises",
-    "warns": "PEFT warns and loads it",
+    "warns": "PEFT only warns",
     "silent-wrong": "PEFT loads it wrong, in silence",
     "silent-ok": "PEFT loads it",
     "unknown": "",

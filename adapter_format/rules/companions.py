@@ -129,6 +129,8 @@ BIAS_MISSING = Rule(
 
 RULES = tuple(value for value in list(globals().values()) if isinstance(value, Rule))
 
+_ONE_OF_TWO = "Target the attention alone, which adapts its output projection as well, and train again."
+
 
 def check_companions(checkpoint: Checkpoint) -> Iterator[Finding]:
     """Judge every tensor that is no role of the method."""
@@ -145,9 +147,26 @@ def check_companions(checkpoint: Checkpoint) -> Iterator[Finding]:
             )
     if config is None:
         return
+    in_layers = anatomy.companions_that_are(parts.BASE_LAYER)
+    twice = [c for c in in_layers if _is_adapted_twice(c.detail, anatomy)]
+    if twice:
+        text = (
+            f"An attention and its output projection are both adapted, so that PEFT stored {tensors_of(len(twice))} of the "
+            f"base too, such as {twice[0].info.name!r}; loading overwrites the base's."
+        )
+        yield BASE_LAYER.finding(text, places(c.info.name for c in twice), severity="warning", mend=_ONE_OF_TWO)
+    in_layers = tuple(c for c in in_layers if c not in twice)
     base = [c for c in anatomy.companions_that_are(parts.BASE_WEIGHT) if not is_suffixed_role(anatomy, c.path)]
     biases = [c for c in base if c.path.endswith(".bias")]
-    layer_biases = [c for c in anatomy.companions_that_are(parts.BASE_LAYER) if c.path.endswith(".bias")]
+    layer_biases = [c for c in in_layers if c.path.endswith(".bias")]
+    of_adapted = anatomy.layout.bias["modes"].get(str(config.get(anatomy.layout.bias["field"]))) == "adapted"
+    if of_adapted and layer_biases:
+        # PEFT writes them so when another adapter, loaded beside this one, adapts those modules.
+        text = f"Biases of modules that this adapter does not adapt: {tensors_of(len(layer_biases))}; they are dropped."
+        yield UNKNOWN_BIAS.finding(
+            text, places(c.info.name for c in layer_biases), severity="warning", mend="Remove them."
+        )._replace(peft="silent-ok")
+        layer_biases = []
     if biases or layer_biases:
         text = f"Biases of the base model that `bias` does not declare: {tensors_of(len(biases) + len(layer_biases))}."
         yield UNKNOWN_BIAS.finding(text, places(c.info.name for c in (*biases, *layer_biases)))
@@ -156,7 +175,7 @@ def check_companions(checkpoint: Checkpoint) -> Iterator[Finding]:
         nbytes = sum(c.info.nbytes for c in others)
         text = f"Weights of the base model itself: {tensors_of(len(others))} of {nbytes:,} bytes, such as {others[0].info.name!r}; loading overwrites the base's."
         yield BASE_WEIGHT.finding(text, places(c.info.name for c in others))
-    layers = [c for c in anatomy.companions_that_are(parts.BASE_LAYER) if not c.path.endswith(".bias")]
+    layers = [c for c in in_layers if not c.path.endswith(".bias")]
     if layers:
         text = f"Loading overwrites weights of the base model with {tensors_of(len(layers))}, such as {layers[0].info.name!r}."
         yield BASE_LAYER.finding(text, places(c.info.name for c in layers))
@@ -180,6 +199,12 @@ def check_companions(checkpoint: Checkpoint) -> Iterator[Finding]:
         yield BIAS_MISSING.finding(text, [Location(CONFIG_NAME, pointer="/bias")])
 
 
+def _is_adapted_twice(path: str, anatomy: Anatomy) -> bool:
+    """Whether a module is adapted both by itself and inside its owner, as `out_proj` of `nn.MultiheadAttention` can be."""
+    owner, _, leaf = path.rpartition(".")
+    return path in anatomy.modules and f"{owner}.{auxiliary().base_layer_part}.{leaf}" in anatomy.modules
+
+
 def _foreign_mend(key: str, anatomy: Anatomy) -> str | None:
     foreign = foreign_spelling(key, anatomy.layout.peft_type)
     return foreign.mend if foreign else None
@@ -190,7 +215,7 @@ def _check_saved_modules(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterato
     wanted = config.get(declared.saved_modules_field)
     stored = [c.path for c in anatomy.companions_that_are(parts.SAVED_MODULE)]
     copies = anatomy.companions_that_are(parts.SAVED_COPY)
-    misspelt = [c for c in copies if not _is_plain_copy(c.path)]
+    misspelt = [c for c in copies if not _is_plain_copy(c.path) and not _is_spare_bias(c.path, config, stored)]
     if misspelt:
         text = f"Spelled as in memory, not as on disk: {tensors_of(len(misspelt))} of saved modules, such as {misspelt[0].info.name!r}."
         yield SAVED_MODULE_SPELLING.finding(text, places(c.info.name for c in misspelt))
@@ -213,16 +238,9 @@ def _check_saved_modules(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterato
             return
 
 
-_TASK_HEADS = {
-    "SEQ_CLS": ("classifier", "score"),
-    "TOKEN_CLS": ("classifier", "score"),
-    "QUESTION_ANS": ("qa_outputs",),
-}
-
-
 def _is_task_head(name: str, config: Mapping[str, Any]) -> bool:
     """PEFT lists every usual head of a task, though a model has only one of them."""
-    return name in _TASK_HEADS.get(str(config.get("task_type")), ())
+    return name in auxiliary().task_heads.get(str(config.get("task_type")), ())
 
 
 def _is_regex(name: str) -> bool:
@@ -241,16 +259,36 @@ def _is_plain_copy(path: str) -> bool:
     return any(part in memory and len(parts_of_path) - index == 2 for index, part in enumerate(parts_of_path))
 
 
+def _is_spare_bias(path: str, config: Mapping[str, Any], stored: list[str]) -> bool:
+    """Whether a copy is a bias that PEFT stores a second time, with `bias: all`, beside the one that it loads."""
+    if config.get("bias") != "all" or not path.endswith(".bias"):
+        return False
+    parts_of_path = path.split(".")
+    memory = auxiliary().memory_parts
+    at = next(index for index, part in enumerate(parts_of_path) if part in memory)
+    behind = at + (2 if parts_of_path[at] == memory[0] else 1)
+    return ".".join(parts_of_path[:at] + parts_of_path[behind:]) in stored
+
+
 def _check_tokens(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterator[Finding]:
     declared = auxiliary()
     wanted = config.get(declared.tokens_field)
     stored = anatomy.companions_that_are(parts.TOKENS)
-    if wanted and not stored:
+    # PEFT makes a tensor of no rows for an empty list, but none for an empty object.
+    if wanted is not None and wanted != {} and not stored:
         text = f"`{declared.tokens_field}` is set, but no key ends in `{declared.tokens_suffix}`."
         yield TOKENS_MISSING.finding(text, [Location(CONFIG_NAME, pointer=f"/{declared.tokens_field}")])
-    if stored and not wanted:
-        text = f"{tensors_of(len(stored))} of trained tokens, but `{declared.tokens_field}` is not set in the config."
-        yield TOKENS_UNDECLARED.finding(text, places(c.info.name for c in stored))
+    undeclared = [
+        c for c in stored if wanted is None or (isinstance(wanted, dict) and not _names_owner(wanted, c.detail))
+    ]
+    if undeclared:
+        what = "does not name their module" if wanted else "is not set in the config"
+        text = f"{tensors_of(len(undeclared))} of trained tokens, but `{declared.tokens_field}` {what}."
+        yield TOKENS_UNDECLARED.finding(text, places(c.info.name for c in undeclared))
+
+
+def _names_owner(names: Mapping[str, Any], path: str) -> bool:
+    return any(path.endswith(name) for name in names)
 
 
 CHECKS = (check_companions,)

@@ -120,8 +120,10 @@ UNKNOWN_FIELD = Rule(
     "AF213", "unknown-field", "warning", "CFG-5", "A field that no release of PEFT knows",
     "PEFT 0.14 and later drop it with a warning, 0.6 to 0.13 stop; if it is a misspelt field, its default is used instead.",
     "Remove the field, or spell it right.", "warns",
-    (mutation("plain", SetConfig("/lora_rank", 4)),),
+    (mutation("plain", SetConfig("/lora_rank", 4)),
+     mutation("plain", DropConfig("/lora_alpha"), SetConfig("/lora_Alpha", 64), name="misspelt")),
     quotes=("Unexpected keyword arguments", "LoraConfig.__init__() got an unexpected keyword argument"), pains=("P06", "P27"),
+    note="An error when the name is near to that of a field which the config lacks: the default is used in its place.",
 )  # fmt: skip
 OLD_FIELD = Rule(
     "AF214", "removed-field", "warning", "CFG-5", "A field that newer releases of PEFT no longer know",
@@ -324,7 +326,9 @@ def check_fields(checkpoint: Checkpoint) -> Iterator[Finding]:
             near = nearest_field(name, method)
             hint = f"Did you mean `{near}`? Spell it so, or remove the field." if near else None
             text = f"No release of PEFT knows the field `{quote(name).strip(chr(39))}`; it is dropped."
-            yield UNKNOWN_FIELD.finding(text, [field(name)], mend=hint)
+            # Real PEFT writes every field it knows: next to a misspelt one, the field itself is missing and has its default.
+            severity: Severity | None = "error" if near and near not in config else None
+            yield UNKNOWN_FIELD.finding(text, [field(name)], mend=hint, severity=severity)
         elif found.until is not None and not (name in checkpoint.layout.retired_layouts and is_set(config[name])):
             text = f"`{name}` was last known to PEFT {found.until}; newer releases drop it."
             yield OLD_FIELD.finding(text, [field(name)])

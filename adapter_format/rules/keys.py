@@ -100,6 +100,14 @@ EMBEDDING_KEY_SUFFIX = Rule(
     "Remove `.weight` from the keys.", "warns",
     (mutation("embedding", RenameTensors(r"(lora_embedding_[AB])$", r"\1.weight")),), quotes=(MISSING_KEYS,),
 )  # fmt: skip
+ROLE_MISSPELT = Rule(
+    "AF334", "role-misspelt", "error", "KEY-4", "A role's name is misspelt at the end of a key",
+    "PEFT finds no such tensor, and the factor keeps its initial value; the trained numbers are there, under a wrong name.",
+    "Rename the keys; the tensor bytes stay as they are.", "warns",
+    (mutation("plain", RenameTensors(r"lora_A\.weight$", "lora_a.weight")),
+     mutation("plain", RenameTensors(r"lora_A\.weight$", "lora_A"), name="bare")),
+    quotes=(MISSING_KEYS,), pains=("P01",),
+)  # fmt: skip
 DUPLICATE_ROLE = Rule(
     "AF330", "duplicate-role", "error", "KEY-4", "Two keys fill the same place",
     "Two spellings of one tensor are stored; which one is loaded depends on the reader.",
@@ -114,6 +122,7 @@ _SPELLING_RULES = {
     spelling.PREFIX_MISSING: (KEY_PREFIX_MISSING, "do not start with `base_model.model.`"),
     spelling.PREFIX_DOUBLED: (KEY_PREFIX_DOUBLED, "have the prefix `base_model.model.` twice"),
     spelling.WRAPPER: (KEY_WRAPPER, "carry the name of a wrapper"),
+    spelling.SUFFIX: (ROLE_MISSPELT, "misspell the name of a role"),
     spelling.ADAPTER_NAME: (ADAPTER_NAME_IN_KEY, "still carry the adapter's name"),
 }
 
@@ -141,8 +150,9 @@ def check_spelling(checkpoint: Checkpoint) -> Iterator[Finding]:
         rule, what = _SPELLING_RULES[fault]
         first = found[0]
         as_stored = total - len(found)
+        who = "PEFT before 0.21, like Transformers, matches" if fault == spelling.ADAPTER_NAME else "PEFT matches"
         text = (
-            f"{len(found)} of {total} keys {what}; as stored, PEFT matches {as_stored} of {total} keys. "
+            f"{len(found)} of {total} keys {what}; as stored, {who} {as_stored} of {total} keys. "
             f"{first.key!r} should be {first.canonical!r}."
         )
         yield rule.finding(text, places(item.key for item in found))

@@ -29,7 +29,7 @@ def find_rule(name: str) -> Rule:
     Raises:
         UsageError: there is none.
     """
-    wanted = name.strip().lower()
+    wanted = name.strip().lower().replace("_", "-")
     for rule in all_rules():
         if wanted in (rule.id.lower(), rule.slug):
             return rule

@@ -74,9 +74,9 @@ COMPANION_SHAPE = Rule(
 TRANSPOSED = Rule(
     "AF406", "factors-transposed", "error", "LAY-1", "The factors are transposed",
     "MLX and others store `[d_in, r]` and `[r, d_out]`; PEFT wants `lora_A` as `[r, d_in]` and `lora_B` as `[d_out, r]`.",
-    "Transpose both factors of each module.", "raises",
+    "Transpose both factors of each module; if only their names were exchanged, exchange the names instead.", "raises",
     (mutation("plain", TransposeTensors(r"lora_[AB]\.weight")),), quotes=(_MISMATCH,), pains=("P21", "P24", "P25"),
-    note="A square module whose rank equals its width can't be told: see `unchecked`.",
+    undecided="whether the factors are transposed, or their names exchanged",
 )  # fmt: skip
 SIBLING_SHAPE = Rule(
     "AF407", "sibling-shape", "warning", "LAY-6", "One layer's module differs in shape from all its siblings",
@@ -151,7 +151,9 @@ def check_shapes(checkpoint: Checkpoint) -> Iterator[Finding]:
     for name, found in by_fault.items():
         rule, text = _describe(name, found, anatomy)
         keys = [module.roles[fault.role].name for module, fault in found]
-        yield rule.finding(text, places(keys))
+        sharded = any(len(module.roles[fault.role].shape) < 2 for module, fault in found)
+        mend = None if rule is not WRONG_DIMENSIONS or sharded else "Save the adapter again with the shapes named."
+        yield rule.finding(text, places(keys), mend=mend)
 
 
 def _is_on(config: Mapping[str, Any] | None, name: str) -> bool:

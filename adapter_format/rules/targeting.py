@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from adapter_format import targets as reasons
+from adapter_format.anatomy import SAVED_MODULE, saved_module
 from adapter_format.config import CONFIG_NAME
 from adapter_format.findings import Finding, Location
 from adapter_format.layouts import auxiliary
@@ -150,7 +151,31 @@ def check_targets(checkpoint: Checkpoint) -> Iterator[Finding]:
         field = anatomy.layout.targets["layers"]
         text = f"{len(modules)} of {total} stored modules are in layers that `{field}` leaves out, such as `{modules[0].path}`."
         yield OUTSIDE_LAYERS.finding(text, _module_places(modules))
+    yield from _swallowed_modules(anatomy, config)
     yield from _unused_targets(anatomy, config)
+
+
+def _swallowed_modules(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterator[Finding]:
+    """Find adapted modules inside a module of `modules_to_save`, which PEFT takes by the end of its path, dot or not."""
+    field = auxiliary().saved_modules_field
+    names = config.get(field)
+    names = [name for name in names if isinstance(name, str) and name] if isinstance(names, list) else []
+    covers = anatomy.targets.covers if anatomy.targets is not None else None
+    if not names or covers is None:
+        return
+    swallowed = [
+        module
+        for path, module in anatomy.modules.items()
+        if saved_module(f"{path}.", names) and covers(path) != reasons.SAVED
+    ]
+    if swallowed:
+        name = saved_module(f"{swallowed[0].path}.", names)
+        text = (
+            f"`{field}` lists {name!r}, which takes a whole module in, and `{swallowed[0].path}` inside it is adapted too "
+            f"({len(swallowed)} of {len(anatomy.modules)} modules); PEFT stops with a KeyError."
+        )
+        mend = f"Write the module's full name in `{field}`, and train again: PEFT can't load what it stored so."
+        yield MODULE_NOT_TARGETED.finding(text, _module_places(swallowed), mend=mend)._replace(peft="raises")
 
 
 def _not_targeted(modules: list[Module], total: int, what: str) -> Finding:
@@ -171,7 +196,7 @@ def _unused_targets(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterator[Fin
         return
     field = anatomy.layout.targets
     if targets.names:
-        used = _used_names(anatomy)
+        used = _used_names(anatomy) | _suffixes(_saved_paths(anatomy), targets.names)
         unused = [
             (index, name)
             for index, name in enumerate(targets.names)
@@ -211,11 +236,19 @@ def _used_names(anatomy: Anatomy) -> set[str]:
         paths += [path.partition(base_layer)[0] for path in anatomy.modules]
     if lengths == {1}:
         return {path.rpartition(".")[2] for path in paths} | set(paths)
-    used = set(paths)
-    for path in paths:
-        parts = path.split(".")
-        used.update(".".join(parts[-length:]) for length in lengths)
-    return used
+    return set(paths) | _suffixes(paths, anatomy.targets.names if anatomy.targets else ())
+
+
+def _suffixes(paths: Iterable[str], names: Iterable[str]) -> set[str]:
+    """Collect the dotted suffixes of paths that have as many parts as one of the names."""
+    lengths = {name.count(".") + 1 for name in names}
+    split = [path.split(".") for path in paths]
+    return {".".join(parts[-length:]) for parts in split for length in lengths}
+
+
+def _saved_paths(anatomy: Anatomy) -> list[str]:
+    """Return the modules that `modules_to_save` stores in full: PEFT adapts none of them, whatever names them."""
+    return [companion.path.rpartition(".")[0] for companion in anatomy.companions_that_are(SAVED_MODULE)]
 
 
 def _unused_layers(anatomy: Anatomy, config: Mapping[str, Any], wanted: list[Any]) -> Iterator[Finding]:
@@ -245,17 +278,34 @@ def check_layer_series(checkpoint: Checkpoint) -> Iterator[Finding]:
     missing: dict[tuple[str, ...], list[int]] = {}
     for template, paths in anatomy.series.items():
         if template.count("*") == 1 and len(paths) > 2:
-            before, after = template.index("*"), len(template) - template.index("*") - 1
             # The series of an adapter mostly run through the same layers.
-            layers = tuple([path[before : len(path) - after] for path in paths])
+            layers = _layers(template, paths)
             if layers not in missing:
                 missing[layers] = _holes(set(map(int, layers))) if max(map(len, layers)) <= _MOST_DIGITS else []
-            holes += [".".join(_numbered(template, hole)) for hole in missing[layers]]
+            if missing[layers] and not _is_filled(template, layers, missing[layers], anatomy.series):
+                holes += [".".join(_numbered(template, hole)) for hole in missing[layers]]
     holes = [hole for hole in holes if anatomy.targets.covers(hole) == reasons.COVERED and not _named_in_full(anatomy)]
     if holes:
         text = f"{len(holes)} modules are missing from a regular series of layers, such as `{holes[0]}`."
         text = text if len(holes) > 1 else f"`{holes[0]}` is missing from a regular series of layers."
         yield LAYER_GAP.finding(text, [Location("adapter_model.safetensors")])
+
+
+def _layers(template: str, paths: Iterable[str]) -> tuple[str, ...]:
+    """Return what the paths of a series have in the place of the `*`."""
+    before, after = template.index("*"), len(template) - template.index("*") - 1
+    return tuple([path[before : len(path) - after] for path in paths])
+
+
+def _is_filled(template: str, layers: tuple[str, ...], holes: list[int], series: Mapping[str, list[str]]) -> bool:
+    """Whether another series has its layers just where this one has none: a model of two sorts of layers."""
+    stem = template.partition("*")[0]
+    for other, paths in series.items():
+        if other.count("*") == 1 and other.startswith(f"{stem}*"):
+            others = set(_layers(other, paths))
+            if others.isdisjoint(layers) and others.issuperset(map(str, holes)):
+                return True
+    return False
 
 
 def _numbered(template: str, number: int) -> list[str]:
@@ -306,7 +356,8 @@ def check_patterns(checkpoint: Checkpoint) -> Iterator[Finding]:
     for field in (layout.rank["pattern"], layout.scaling["pattern"]):
         patterns = config.get(field)
         if isinstance(patterns, dict):
-            yield from _check_pattern_table(field, patterns, paths, has_parameters=_has_parameters(anatomy))
+            saved = _saved_paths(anatomy) if anatomy is not None else []
+            yield from _check_pattern_table(field, patterns, paths, saved, has_parameters=_has_parameters(anatomy))
 
 
 def _has_parameters(anatomy: Anatomy | None) -> bool:
@@ -328,7 +379,7 @@ def _check_pattern(pattern: str, place: Location, paths: Iterable[str] = ()) -> 
 
 
 def _check_pattern_table(
-    field: str, patterns: Mapping[str, Any], paths: list[str], *, has_parameters: bool
+    field: str, patterns: Mapping[str, Any], paths: list[str], saved: list[str], *, has_parameters: bool
 ) -> Iterator[Finding]:
     sound: list[str] = []
     for pattern in patterns:
@@ -349,6 +400,8 @@ def _check_pattern_table(
                 if pattern == path or pattern_key_matches(pattern, path, budget):
                     hits[path].append(pattern)
                     used.add(pattern)
+            if pattern not in used and any(pattern_key_matches(pattern, path, budget) for path in saved):
+                used.add(pattern)
     except (PatternError, PatternTooCostly) as error:
         place = Location(CONFIG_NAME, pointer=f"/{field}")
         yield PATTERN_TOO_COSTLY.finding(f"A pattern of `{field}` can't be matched in bounded time: {error}.", [place])

@@ -63,6 +63,8 @@ def list_directory(path: str, limits: Limits = DEFAULT_LIMITS) -> Listing:
                 entries[item.name] = _entry(path, item)
     except OSError as error:
         return Listing({}, path, unreadable=error.strerror or str(error))
+    if entries and all(entry.kind == "other" for entry in entries.values()) and not os.access(path, os.X_OK):
+        return Listing({}, path, unreadable="it may not be entered")
     return Listing(dict(sorted(entries.items())), path, truncated)
 
 

@@ -164,7 +164,6 @@ def test_size_counts_further_roles(capsys: Captured) -> None:
         (["--rank", "8", "--module", "q=3x4", "--dtype", "half"], "The element type 'HALF' is none of"),
         (["--rank", "8", "--module", "q=3x4", "--base-dtype", "half"], "The element type 'HALF' is none of"),
         (["--rank", "8", "--module", "q=3x4", "--role", "lora_C"], "has no role 'lora_C'"),
-        (["--rank", "8", "--module", "q=3x4", "--kind", "cube"], "The kind 'cube' is none of"),
         (["--rank", "8", "--module", "q=3x4", "--method", "NOPE"], "No layout is known for the method 'NOPE'"),
         (["--rank", "8", "--module", "q=3x4", "--layers", "1000000000000"], "are more than the 1,000,000"),
         (["--rank", "8", "--module", "q=3x4", "--base-parameters", "inf"], "'inf' is no number from 1 to 1e18"),

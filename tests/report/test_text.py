@@ -61,7 +61,7 @@ def test_a_finding_says_where_and_how_to_mend_it() -> None:
 FAIL  compiled_base (1 error, 1 info)
       LORA, rank 4, 2 modules, 4 tensors, 216 parameters, 864 bytes F32
 
-  error   AF303 key-wrapper  PEFT warns and loads it
+  error   AF303 key-wrapper  PEFT only warns
           """
     )
     assert """
