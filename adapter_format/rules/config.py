@@ -121,7 +121,7 @@ UNKNOWN_FIELD = Rule(
     "PEFT 0.14 and later drop it with a warning, 0.6 to 0.13 stop; if it is a misspelt field, its default is used instead.",
     "Remove the field, or spell it right.", "warns",
     (mutation("plain", SetConfig("/lora_rank", 4)),
-     mutation("plain", DropConfig("/lora_alpha"), SetConfig("/lora_Alpha", 64), name="misspelt")),
+     mutation("rslora", DropConfig("/use_rslora"), SetConfig("/use_rs_lora", True), name="misspelt")),
     quotes=("Unexpected keyword arguments", "LoraConfig.__init__() got an unexpected keyword argument"), pains=("P06", "P27"),
     note="An error when the name is near to that of a field which the config lacks: the default is used in its place.",
 )  # fmt: skip
@@ -198,6 +198,7 @@ INIT_CHANGES_BASE = Rule(
      mutation("plain", SetConfig("/init_lora_weights", "pissa"), name="pissa")),
     pains=("P16",),
     undecided="whether the adapter was really trained with the initialisation that the config names",
+    note="Right in PEFT, which repeats the initialisation: a warning, no error.",
 )  # fmt: skip
 INIT_NOT_REPEATABLE = Rule(
     "AF224", "init-not-repeatable", "error", "CFG-11", "The initialisation can't be repeated from the file",

@@ -83,6 +83,7 @@ SIBLING_SHAPE = Rule(
     "Layers of a model are usually alike; a single odd one is a sign of a wrong or partial tensor.",
     "Compare the module with the base model, and save again if it is wrong.", "raises",
     (mutation("plain", ReshapeTensors(r"layers\.1\.self_attn\.q_proj\.lora_A", (4, 6))),), pains=("P13",),
+    note="Looked for where four layers or more have the module; a model of unequal layers is valid, hence a warning.",
 )  # fmt: skip
 MIXED_DTYPES = Rule(
     "AF408", "mixed-dtypes", "warning", "LAY-5", "The adapter's own tensors have different element types",
@@ -95,6 +96,7 @@ INTEGER_DTYPE = Rule(
     "PEFT converts them to floats as they stand; quantized values without their scales mean nothing.",
     "Store the dequantized values as F32, BF16 or F16.", "silent-wrong",
     (mutation("plain", CastTensors(r"lora_[AB]\.weight", "I32")),),
+    note="PEFT takes the numbers as they stand; whether a scale is missing, the file does not tell: a warning.",
 )  # fmt: skip
 UNUSUAL_DTYPE = Rule(
     "AF410", "unusual-dtype", "info", "LAY-5", "An element type that several readers do not know",

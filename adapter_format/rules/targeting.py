@@ -110,6 +110,7 @@ PATTERN_ORDER = Rule(
     (mutation("plain", SetConfig("/alpha_pattern", {"layers.0.self_attn.q_proj": 16, "q_proj": 32}), SetConfig("/lora_alpha", 8)),),
     pains=("P05", "P25"),
     undecided="in which order overlapping patterns stood in training",
+    note="Most often the stored order is the one of training: a warning.",
 )  # fmt: skip
 
 RULES = tuple(value for value in list(globals().values()) if isinstance(value, Rule))

@@ -39,6 +39,7 @@ DOWN_ZERO = Rule(
     "With A zero the module adds nothing, whatever B holds; usually a shard or a placeholder was saved.",
     "Save again with all parameters gathered.", "silent-wrong",
     (mutation("plain", FillTensors(_A, 0)),), pains=("P13",), level="data",
+    note="PEFT loads the zeros as they were saved: a warning, no error.",
 )  # fmt: skip
 NEVER_TRAINED = Rule(
     "AF504", "never-trained", "warning", "VAL-2", "Every B is zero: the adapter does nothing",
@@ -52,18 +53,21 @@ PARTLY_TRAINED = Rule(
     "Those modules add nothing: they were frozen, bypassed by a fused kernel, or lost in a distributed save.",
     "Check why these modules were not trained; leave them out of the targets if that is meant.", "silent-wrong",
     (mutation("plain", FillTensors(_B, 0)),), pains=("P12",), level="data",
+    note="PEFT loads the zeros as they were saved: a warning, no error.",
 )  # fmt: skip
 ZERO_ROWS = Rule(
     "AF506", "zero-rows", "warning", "VAL-2", "Rows of zeros in a tensor that is not zero",
     "A save of one shard of a distributed run leaves the rows of the other shards at zero.",
     "Gather the full state before saving.", "silent-wrong",
     (mutation("plain", FillTensors(_B, 0, "row")),), pains=("P13",), level="data",
+    note="PEFT loads the zeros as they were saved: a warning, no error.",
 )  # fmt: skip
 SUBNORMAL = Rule(
     "AF507", "subnormal-only", "warning", "VAL-3", "All values are subnormal",
     "The values are so small that devices may take them for zero; usually a scale was applied twice.",
     "Check the scale, and store a wider element type.", "silent-wrong",
     (mutation("plain", FillTensors(_B, "subnormal")),), pains=("P23",), level="data",
+    note="PEFT loads the values as they were saved: a warning, no error.",
 )  # fmt: skip
 IDENTICAL = Rule(
     "AF508", "identical-tensors", "warning", "VAL-4", "Tensors of different modules hold the same bytes",
@@ -71,6 +75,7 @@ IDENTICAL = Rule(
     "Save again; compare the export's mapping of names.", "silent-wrong",
     (mutation("plain", DropTensors(_B), CopyTensor("base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight",
                                   "base_model.model.model.layers.1.self_attn.q_proj.lora_B.weight")),), level="data",
+    note="PEFT loads the tensors as they were saved: a warning, no error.",
 )  # fmt: skip
 
 RULES = tuple(value for value in list(globals().values()) if isinstance(value, Rule))
