@@ -372,7 +372,7 @@ def _check_pattern(pattern: str, place: Location, paths: Iterable[str] = ()) -> 
         for path in paths:
             compiled.fullmatch(path, budget)
     except PatternError as error:
-        yield PATTERN_INVALID.finding(f"The pattern {pattern[:80]!r} is no regex: {error}.", [place])
+        yield PATTERN_INVALID.finding(f"The pattern {error}.", [place])
     except PatternTooCostly as error:
         yield PATTERN_TOO_COSTLY.finding(
             f"The pattern {pattern[:80]!r} can't be matched in bounded time: {error}.", [place]
