@@ -425,7 +425,7 @@ def check_initialisation(checkpoint: Checkpoint) -> Iterator[Finding]:
         text = f"`{name}` is {quote(init)}: the tensors are right only for a reader that repeats this initialisation."
         yield INIT_CHANGES_BASE.finding(text, [field(name)])
     for other in declared["also_changed_by"]:
-        if is_set(config.get(other)):
+        if config.get(other) is not None:
             text = f"`{other}` is set: the tensors are right only for a reader that changes the base in the same way."
             yield INIT_CHANGES_BASE.finding(text, [field(other)])
 

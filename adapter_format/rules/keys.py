@@ -8,6 +8,7 @@ from adapter_format import anatomy as parts
 from adapter_format import keys as spelling
 from adapter_format.config import WEIGHTS_NAME
 from adapter_format.findings import Finding, Location
+from adapter_format.layouts import auxiliary
 from adapter_format.rules.edits import (
     CopyTensor,
     DropConfig,
@@ -155,7 +156,10 @@ def check_spelling(checkpoint: Checkpoint) -> Iterator[Finding]:
             f"{len(found)} of {total} keys {what}; as stored, {who} {as_stored} of {total} keys. "
             f"{first.key!r} should be {first.canonical!r}."
         )
-        yield rule.finding(text, places(item.key for item in found))
+        # A base may have an attribute of that name itself: inside the prefix, the folder alone can't tell.
+        attributes = tuple(f"{anatomy.layout.prefix}{part}." for part in auxiliary().outer_wrapper_parts)
+        unsure = fault == spelling.WRAPPER and all(item.key.startswith(attributes) for item in found)
+        yield rule.finding(text, places(item.key for item in found), severity="warning" if unsure else None)
     suffixed = [c for c in anatomy.companions if is_suffixed_role(anatomy, c.path)]
     if suffixed:
         text = (

@@ -152,8 +152,32 @@ def check_targets(checkpoint: Checkpoint) -> Iterator[Finding]:
         field = anatomy.layout.targets["layers"]
         text = f"{len(modules)} of {total} stored modules are in layers that `{field}` leaves out, such as `{modules[0].path}`."
         yield OUTSIDE_LAYERS.finding(text, _module_places(modules))
+    yield from _undeclared_parameters(anatomy)
     yield from _swallowed_modules(anatomy, config)
     yield from _unused_targets(anatomy, config)
+
+
+def _undeclared_parameters(anatomy: Anatomy) -> Iterator[Finding]:
+    """Find modules that hold factors of more parameters, one nested in the other, than the config declares."""
+    targets = anatomy.targets
+    if targets is None or not targets.parameters:
+        return
+    part = f".{auxiliary().base_layer_part}"
+    nested: dict[str, list[Module]] = {}
+    for path, module in anatomy.modules.items():
+        if targets.is_parameter(path):
+            nested.setdefault(path.replace(part, ""), []).append(module)
+    beyond: list[Module] = []
+    for owner, modules in nested.items():
+        parameters = [name.rpartition(".")[0] for name in targets.parameters]
+        declared = sum(not name or reasons.ends_with_name(owner, name) for name in parameters)
+        beyond += modules if len(modules) > declared else []
+    if beyond:
+        field = anatomy.layout.targets["parameters"]
+        text = f"`{beyond[0].path}` holds factors of more parameters than `{field}` declares for it ({len(beyond)} sets of factors)."
+        yield MODULE_NOT_TARGETED.finding(
+            text, _module_places(beyond), mend=f"Name every adapted parameter in `{field}`."
+        )
 
 
 def _swallowed_modules(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterator[Finding]:
