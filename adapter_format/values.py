@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from adapter_format.storage.safetensors_header import Header
     from adapter_format.tensors import TensorInfo
 
-_LEAST_READ = 64 << 10
-"""Bytes read at once, so that many small tensors share a read; a larger tensor is read by itself."""
+_LEAST_READ = 512 << 10
+"""Bytes read at once, so that small tensors share a read; more would not stay in the second-level cache."""
 
 _LARGEST_READ = 32 << 20
 """Bytes of a tensor that are in memory at once; a larger tensor is scanned in parts, so that no file costs more."""
