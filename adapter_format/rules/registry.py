@@ -6,12 +6,23 @@ import functools
 from typing import TYPE_CHECKING
 
 from adapter_format.errors import UsageError
-from adapter_format.rules import companions, config, container, directory, keys, shapes, targeting, values
+from adapter_format.rules import (
+    companions,
+    config,
+    container,
+    directory,
+    document,
+    keys,
+    patterns,
+    shapes,
+    targeting,
+    values,
+)
 
 if TYPE_CHECKING:
     from adapter_format.rules.rule import Rule
 
-_FAMILIES = (container, config, keys, companions, targeting, shapes, values, directory)
+_FAMILIES = (container, document, config, keys, companions, targeting, patterns, shapes, values, directory)
 
 HEADER_CHECKS = tuple(check for family in _FAMILIES if family is not values for check in family.CHECKS)
 DATA_CHECK = values.check_values
