@@ -212,7 +212,9 @@ def _without_base_layer(path: str) -> str:
 
 
 def _is_embedding(path: str, modules: Mapping[str, Module]) -> bool:
-    if any(ends_with_name(path, name) for name in auxiliary().stored_embeddings):
+    # Embedding and head stand outside the numbered layers; inside, the same names mean other things (shared experts).
+    numbered = any(part.isdigit() for part in path.split("."))
+    if not numbered and any(ends_with_name(path, name) for name in auxiliary().stored_embeddings):
         return True
     module = modules.get(path)
     return module is not None and module.kind.name == "embedding"

@@ -1,4 +1,7 @@
-"""Hypothesis profiles: `quick` for everybody, `deep` for a search (`HYPOTHESIS_PROFILE=deep`)."""
+"""Hypothesis profiles: `quick` for everybody, `deep` for `.ci/run`, `search` (by `HYPOTHESIS_PROFILE`) for new cases.
+
+A gate must not fail by chance, so that only `search` draws other examples in each run.
+"""
 
 from __future__ import annotations
 
@@ -10,5 +13,6 @@ from hypothesis import HealthCheck, settings
 _COMMON = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 settings.register_profile("quick", _COMMON, max_examples=100, derandomize=True, database=None)
-settings.register_profile("deep", _COMMON, max_examples=2000, print_blob=True)
+settings.register_profile("deep", _COMMON, max_examples=1000, derandomize=True, database=None, print_blob=True)
+settings.register_profile("search", _COMMON, max_examples=2000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
