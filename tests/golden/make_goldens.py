@@ -1,20 +1,23 @@
-"""Write the golden LoRA adapters of `tests/golden/lora` with real PEFT.
+"""Write the golden adapters of `tests/golden/lora` and `tests/golden/methods` with real PEFT.
 
-Run it from the root of the repository, in an environment with torch, PEFT, Transformers and SciPy:
+Run it from the root of the repository, in an environment made from `.ci/oracle-requirements.txt`:
 
-    python tests/golden/make_goldens.py                  # all of them, and the manifest
-    python tests/golden/make_goldens.py --output FOLDER  # elsewhere, to compare with what is stored
-    python tests/golden/make_goldens.py --only linear    # some of them, without the manifest
+    python tests/golden/make_goldens.py                       # all of them, and the manifests
+    python tests/golden/make_goldens.py --collection methods  # one collection
+    python tests/golden/make_goldens.py --output FOLDER       # elsewhere, to compare with what is stored
+    python tests/golden/make_goldens.py --only linear         # some of them, without the manifests
 
 Each golden is one call of `save_pretrained` on a tiny base of `tests/oracle/base_models.py`, after every
-trainable tensor got seeded noise (otherwise B would be zero). Model cards are left out. The table is
-`lora_recipes.py`.
+trainable tensor got seeded noise (otherwise B would be zero). Model cards are left out. The tables are
+`lora_recipes.py` and, for every other method, `method_recipes_*.py`.
 
 `manifest.json` says for each golden its base, what it shows and the versions that wrote it; `load_options`
 for `from_pretrained` and `loaded_with`, the stand-ins, both needed to load it; and under `adapters`, one for
 each adapter in it: the folder, the number of keys, a digest of what the saved model computed, and what PEFT
 did on loading it into a fresh base. `reload` is `same` (outputs within `tolerance`), `differs` or `raises`,
-with warnings and error. A golden that does not reload is real too: PEFT wrote it so.
+with warnings and error. A golden that does not reload is real too: PEFT wrote it so. The manifest of the
+methods says the `peft_type` too, the `inputs` that a model takes beside its base's batch, and in `why` the
+reason where the outputs do not come back.
 
 The same versions on the same machine write the same bytes: hash seed, thread count and noise are fixed.
 """

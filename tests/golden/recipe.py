@@ -48,6 +48,20 @@ class Golden:
     loaded_with: tuple[str, ...] = ()
     """Stand-ins at loading."""
     tolerance: float = 1e-4
+    peft_type: str = "LORA"
+    inputs: dict[str, list[int]] = field(default_factory=dict)
+    """What the wrapped model takes beside the batch of its base, as lists of integers."""
+    not_kept: tuple[str, ...] = ()
+    """Folders that PEFT writes beside the adapter and that are removed again."""
+    why: str | None = None
+    """For one that does not reload with the same outputs: the reason."""
+
+
+def method(
+    peft_type: str, setting: str, base: str, shows: str, /, also: dict[str, Any] | None = None, **config: Any
+) -> Golden:
+    """The golden `<peft_type>_<setting>` with that config; `also` are further members of the `Golden`."""
+    return Golden(f"{peft_type.lower()}_{setting}", base, shows, config, peft_type=peft_type, **(also or {}))
 
 
 def add_noise(model: nn.Module, golden: Golden) -> None:

@@ -21,13 +21,18 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    LlamaForSequenceClassification,
     MixtralConfig,
     MixtralForCausalLM,
     PreTrainedModel,
+    T5Config,
+    T5ForConditionalGeneration,
 )
 
+from .small_networks import EvenPerceptron, SquareConvNet
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 INVOCATION_TOKENS = [7, 8]
 """Token ids that wake an aLoRA adapter: the first row of the token batch holds them, the second does not."""
@@ -291,6 +296,21 @@ def tiny_llama_tied() -> PreTrainedModel:
     return _llama(tied=True, identifier="example/tiny-llama-tied")
 
 
+def tiny_llama_uncached() -> PreTrainedModel:
+    """`tiny_llama` without the cache, which X-LoRA refuses."""
+    model = _llama()
+    model.config.use_cache = False
+    return model
+
+
+def tiny_llama_classifier() -> PreTrainedModel:
+    """The same decoder under a classifier of 3 labels."""
+    config = _llama().config
+    config.num_labels = 3
+    config.pad_token_id = 0
+    return _named(fill(LlamaForSequenceClassification(config)), "example/tiny-llama-classifier")
+
+
 def tiny_llama_resized() -> PreTrainedModel:
     """`tiny_llama` after four tokens were added to its vocabulary."""
     model = _llama()
@@ -344,6 +364,17 @@ def tiny_mixtral() -> PreTrainedModel:
     return _named(fill(MixtralForCausalLM(config)), "example/tiny-mixtral")
 
 
+def tiny_t5() -> PreTrainedModel:
+    """T5: 2 layers in encoder and decoder, 12 wide, 40 tokens."""
+    config = T5Config(
+        vocab_size=40, d_model=12, d_kv=6, d_ff=16, num_layers=2, num_heads=2, decoder_start_token_id=0,
+        pad_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    model = fill(T5ForConditionalGeneration(config))
+    model.tie_weights()
+    return _named(model, "example/tiny-t5")
+
+
 def _moe_net() -> nn.Module:
     return fill(MoeNet())
 
@@ -368,6 +399,14 @@ def _float8_net() -> nn.Module:
 
 def _tokens(last: int = 39) -> dict[str, Any]:
     return {"input_ids": torch.tensor([[1, 5, 7, 8, 3, 12], [4, 9, 6, 21, last, 3]])}
+
+
+def _token_pairs() -> dict[str, Any]:
+    return {**_tokens(), "decoder_input_ids": torch.tensor([[0, 11, 6], [0, 30, 2]])}
+
+
+def _labelled_tokens() -> dict[str, Any]:
+    return {**_tokens(), "labels": torch.tensor([[11, 6, 1], [30, 2, 1]])}
 
 
 def _resized_tokens() -> dict[str, Any]:
@@ -414,6 +453,12 @@ BASES: dict[str, Base] = {
     "tiny_gpt2": Base(tiny_gpt2, _tokens),
     "tiny_bert_classifier": Base(tiny_bert_classifier, _tokens),
     "tiny_mixtral": Base(tiny_mixtral, _tokens),
+    "even_perceptron": Base(lambda: fill(EvenPerceptron()), _floats(4, 8)),
+    "square_conv_net": Base(lambda: fill(SquareConvNet()), _floats(2, 4, 5, 5)),
+    "tiny_llama_uncached": Base(tiny_llama_uncached, _tokens),
+    "tiny_llama_classifier": Base(tiny_llama_classifier, _tokens),
+    "tiny_t5": Base(tiny_t5, _token_pairs),
+    "tiny_t5_labelled": Base(tiny_t5, _labelled_tokens),
 }
 
 
@@ -427,8 +472,12 @@ def batch(name: str) -> dict[str, Any]:
     return BASES[name].batch()
 
 
-def outputs(model: nn.Module, name: str) -> torch.Tensor:
-    """What the model (base or wrapped by PEFT) computes on the batch of the base `name`: detached float32."""
+def outputs(model: nn.Module, name: str, inputs: Mapping[str, list[int]] | None = None) -> torch.Tensor:
+    """What the model (base or wrapped by PEFT) computes on the batch of the base `name`: detached float32.
+
+    `inputs` are arguments that only the wrapped model takes, such as task ids.
+    """
+    further = {argument: torch.tensor(values) for argument, values in (inputs or {}).items()}
     with torch.no_grad():
-        result = model(**batch(name))
+        result = model(**batch(name), **further)
     return getattr(result, "logits", result).detach().to(torch.float32)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
@@ -13,8 +15,9 @@ from peft import PeftModel
 from . import base_models
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Reload(NamedTuple):
@@ -67,13 +70,28 @@ def loftq_on_cpu(
 
 @contextlib.contextmanager
 def stand_ins(names: Iterable[str]) -> Iterator[None]:
-    """Put the named replacements in the place of what PEFT would call; `loftq` is the only one."""
+    """Give PEFT what it lacks here, by name: see `STAND_INS`; KeyError for another name."""
     with contextlib.ExitStack() as stack:
         for name in names:
-            if name != "loftq":
-                raise ValueError(f"no stand-in is called {name!r}")
-            stack.enter_context(mock.patch("peft.tuners.lora.layer.loftq_init", loftq_on_cpu))
+            stack.enter_context(STAND_INS[name]())
         yield
+
+
+@contextlib.contextmanager
+def at_the_root() -> Iterator[None]:
+    """Work from the repository's root, where a config that holds paths of other adapters finds them."""
+    before = Path.cwd()
+    os.chdir(ROOT)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+STAND_INS: dict[str, Callable[[], contextlib.AbstractContextManager[object]]] = {
+    "loftq": lambda: mock.patch("peft.tuners.lora.layer.loftq_init", loftq_on_cpu),
+    "repository": at_the_root,
+}
 
 
 def told(caught: Iterable[warnings.WarningMessage]) -> list[str]:
@@ -89,12 +107,13 @@ def reload(
     adapter_name: str = "default",
     options: Mapping[str, Any] | None = None,
     loaded_with: Iterable[str] = (),
+    inputs: Mapping[str, list[int]] | None = None,
 ) -> Reload:
     """Load `golden_dir` into a fresh base `base_name` and compute the base's outputs.
 
-    `options` go to PEFT's `from_pretrained`, `loaded_with` names stand-ins. The random state is not
-    that of the training, as in real life. Whatever PEFT raises becomes `error`, as `"KeyError: ..."`: here it
-    is data, not a failure.
+    `options` go to PEFT's `from_pretrained`, `loaded_with` names stand-ins, `inputs` stand beside the base's own
+    batch. The random state is not that of the training, as in real life. Whatever PEFT raises becomes `error`, as
+    `"KeyError: ..."`: here it is data, not a failure.
     """
     torch.manual_seed(1)
     base = base_models.build(base_name)
@@ -103,7 +122,7 @@ def reload(
         warnings.simplefilter("always")
         try:
             model = PeftModel.from_pretrained(base, str(golden_dir), adapter_name=adapter_name, **dict(options or {}))
-            outputs = base_models.outputs(model.eval(), base_name)
+            outputs = base_models.outputs(model.eval(), base_name, inputs)
         except Exception as problem:
             error = f"{type(problem).__name__}: {problem}"
     return Reload(outputs, told(caught), error)

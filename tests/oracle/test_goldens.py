@@ -1,61 +1,85 @@
-"""Do the goldens still do in PEFT what their manifest says?"""
+"""Do the goldens still do in PEFT what their manifest says, and is there one of every kind?"""
 
 from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
-from typing import Any
+from collections import Counter
 
 import pytest
+from peft import PeftType
 
-from .golden_outputs import Digest, Reload, close, digest, reload
+from .golden_adapters import COLLECTIONS, GOLDEN, GoldenAdapter, golden_adapters, goldens, parameters
 
-LORA = Path(__file__).resolve().parents[1] / "golden" / "lora"
-GOLDENS: list[dict[str, Any]] = json.loads((LORA / "manifest.json").read_text())["goldens"]
-ADAPTERS = [pytest.param(golden, adapter, id=adapter["folder"]) for golden in GOLDENS for adapter in golden["adapters"]]
 MISSING = "Found missing adapter keys"
+LARGEST = {"lora": 16_384, "methods": 65_536}
+"""Bytes of the largest file, by collection."""
+
+TOGETHER = {"lora": 600_000, "methods": 1_500_000}
+"""Bytes of all files."""
 
 
-def load(golden: dict[str, Any], adapter: dict[str, Any]) -> Reload:
-    return reload(
-        LORA / adapter["folder"],
-        golden["base"],
-        adapter_name=adapter["name"],
-        options=golden["load_options"],
-        loaded_with=golden["loaded_with"],
-    )
+@pytest.mark.parametrize("adapter", parameters(lambda adapter: True))
+def test_peft_reloads_a_golden_as_the_manifest_says(adapter: GoldenAdapter) -> None:
+    again = adapter.load_with_peft(adapter.folder)
 
-
-def same(golden: dict[str, Any], adapter: dict[str, Any], again: Reload) -> bool:
-    saved = Digest(**adapter["outputs"])
-    return again.outputs is not None and close(digest(again.outputs), saved, golden["tolerance"])
-
-
-@pytest.mark.parametrize(("golden", "adapter"), ADAPTERS)
-def test_peft_reloads_a_golden_as_the_manifest_says(golden: dict[str, Any], adapter: dict[str, Any]) -> None:
-    again = load(golden, adapter)
-
-    verdict = "raises" if again.error is not None else "same" if same(golden, adapter, again) else "differs"
-    assert verdict == adapter["reload"], again.error
-    if adapter["error"] is not None:
-        assert str(again.error)[:40] == adapter["error"][:40]
+    verdict = "raises" if again.error is not None else "same" if adapter.computed_as_saved(again) else "differs"
+    expected = adapter.entry
+    assert verdict == expected["reload"], again.error
+    if expected["error"] is not None:
+        assert str(again.error)[:40] == expected["error"][:40]
     assert any(text.startswith(MISSING) for text in again.warnings) == any(
-        text.startswith(MISSING) for text in adapter["warnings"]
+        text.startswith(MISSING) for text in expected["warnings"]
     )
 
 
-def test_the_manifest_lists_every_folder() -> None:
-    listed = {golden["name"] for golden in GOLDENS}
-    assert {path.name for path in LORA.iterdir() if path.is_dir()} == listed
+def test_every_method_of_peft_has_two_goldens() -> None:
+    found = Counter(golden.get("peft_type", "LORA") for collection in COLLECTIONS for golden in goldens(collection))
+
+    lacking = [kind.value for kind in PeftType if found[kind.value] < 2]
+    assert not lacking, f"fewer than two settings of: {', '.join(lacking)}"
+    assert not found.keys() - {kind.value for kind in PeftType}
 
 
-def test_the_goldens_are_small() -> None:
-    sizes = {path: path.stat().st_size for path in LORA.rglob("*") if path.is_file()}
-    assert max(size for path, size in sizes.items() if path.name != "manifest.json") < 16_384
-    assert sum(sizes.values()) < 600_000
+@pytest.mark.parametrize("adapter", parameters(lambda adapter: True))
+def test_the_manifest_names_the_method_of_the_config(adapter: GoldenAdapter) -> None:
+    config = json.loads((adapter.folder / "adapter_config.json").read_text(encoding="utf-8"))
+
+    assert config["peft_type"] == adapter.peft_type
+    assert (adapter.collection == "lora") == (adapter.peft_type == "LORA")
 
 
-def test_no_golden_names_a_path_of_the_machine_that_wrote_it() -> None:
+def test_no_two_goldens_of_a_method_are_alike() -> None:
+    seen: dict[tuple[str, bytes], str] = {}
+    for adapter in golden_adapters():
+        if adapter.collection == "methods":
+            setting = (adapter.golden["base"], (adapter.folder / "adapter_config.json").read_bytes())
+            assert seen.setdefault(setting, adapter.golden["name"]) == adapter.golden["name"]
+
+
+def test_what_does_not_reload_says_why() -> None:
+    for golden in goldens("methods"):
+        assert (golden["reload"] == "same") == ("why" not in golden), golden["name"]
+
+
+@pytest.mark.parametrize("collection", COLLECTIONS)
+def test_the_manifest_lists_every_folder(collection: str) -> None:
+    names = [golden["name"] for golden in goldens(collection)]
+
+    assert len(names) == len(set(names))
+    assert {path.name for path in (GOLDEN / collection).iterdir() if path.is_dir()} == set(names)
+
+
+@pytest.mark.parametrize("collection", COLLECTIONS)
+def test_the_goldens_are_small(collection: str) -> None:
+    sizes = {path: path.stat().st_size for path in (GOLDEN / collection).rglob("*") if path.is_file()}
+
+    assert max(size for path, size in sizes.items() if path.name != "manifest.json") < LARGEST[collection]
+    assert sum(sizes.values()) < TOGETHER[collection]
+
+
+@pytest.mark.parametrize("collection", COLLECTIONS)
+def test_no_golden_names_a_path_of_the_machine_that_wrote_it(collection: str) -> None:
     absolute = re.compile(r"""["' ]/[a-z]+/|[A-Z]:\\\\""")
-    assert not [path.name for path in LORA.rglob("*.json") if absolute.search(path.read_text())]
+
+    assert not [path for path in (GOLDEN / collection).rglob("*.json") if absolute.search(path.read_text())]

@@ -58,7 +58,7 @@ def test_every_element_type_of_the_goldens_is_met() -> None:
         for array in af.load(adapter.folder).tensors.values()
     }
 
-    assert met == {"bfloat16", "float16", "float32", "float8_e4m3fn", "int64"}
+    assert met == {"bfloat16", "float16", "float32", "float8_e4m3fn", "int16", "int32", "int64", "uint8"}
 
 
 @pytest.mark.parametrize(
