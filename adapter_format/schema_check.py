@@ -138,8 +138,8 @@ def float_integers(document: Mapping[str, Any]) -> Iterator[Violation]:
     JSON Schema cannot tell 8.0 from 8, but Python can: PEFT raises on such a rank.
     """
     schema = load_schema("adapter_config")
-    names = ("common", "LORA") if document.get("peft_type") == "LORA" else ("common",)
-    for name in names:
+    method = document.get("peft_type")
+    for name in ("common", method) if isinstance(method, str) and describes(method) else ("common",):
         for path in _float_integers(document, schema["$defs"][name], schema):
             found: Any = document
             for part in path:
@@ -340,4 +340,5 @@ _SIMPLE: dict[str, Callable[[Any], Check]] = {
     "minimum": lambda least: lambda value: not (_is_number(value) and value < least),
     "maximum": lambda most: lambda value: not (_is_number(value) and value > most),
     "exclusiveMinimum": lambda least: lambda value: not (_is_number(value) and value <= least),
+    "exclusiveMaximum": lambda most: lambda value: not (_is_number(value) and value >= most),
 }

@@ -98,11 +98,14 @@ def _describe_type(name: str, schema: Mapping[str, Any], root: Mapping[str, Any]
 def _range(schema: Mapping[str, Any]) -> str:
     if "minimum" in schema and "maximum" in schema:
         return f" from {schema['minimum']} to {schema['maximum']}"
+    words = []
     if "minimum" in schema:
-        return f" of at least {schema['minimum']}"
+        words.append(f"of at least {schema['minimum']}")
     if "exclusiveMinimum" in schema:
-        return f" above {schema['exclusiveMinimum']}"
-    return ""
+        words.append(f"above {schema['exclusiveMinimum']}")
+    if "exclusiveMaximum" in schema:
+        words.append(f"below {schema['exclusiveMaximum']}")
+    return f" {' and '.join(words)}" if words else ""
 
 
 def _or(words: list[str]) -> str:

@@ -43,6 +43,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "kinds": tables.kinds,
     "shapes": tables.shapes,
     "fields": tables.fields,
+    "method-fields": tables.method_fields,
     "option-objects": tables.option_objects,
     "constraints": tables.constraints,
     "methods": tables.methods,

@@ -6,6 +6,7 @@ import functools
 import json
 from typing import TYPE_CHECKING, Any
 
+from adapter_format.config_fields import describes
 from adapter_format.constraints import constraints_of
 from adapter_format.dtypes import DTYPES
 from adapter_format.layouts import Layout, auxiliary, layout_of
@@ -192,17 +193,24 @@ def fields() -> str:
     return table(("field", "type", "default", "since", "until", "meaning"), rows)
 
 
-def option_objects() -> str:
-    """Tabulate the members of every object that a LoRA field may hold."""
+def method_fields() -> str:
+    """Tabulate the fields of every method but the one that the main text describes."""
     definitions = load_schema("adapter_config")["$defs"]
-    parts = []
-    for name, definition in definitions.items():
-        if name in ("common", METHOD, "peft_types"):
-            continue
-        members = (field_row(member, schema) for member, schema in definition["properties"].items())
-        head = ("member", "type", "default", "since", "until", "meaning")
-        parts.append(f"### {name}\n\n{definition['description']}\n\n{table(head, members)}")
-    return "\n\n".join(parts)
+    return "\n\n".join(_definition(name, "field") for name in definitions if describes(name) and name != METHOD)
+
+
+def option_objects() -> str:
+    """Tabulate the members of every object that a field may hold."""
+    definitions = load_schema("adapter_config")["$defs"]
+    options = (name for name in definitions if name not in ("common", "peft_types") and not describes(name))
+    return "\n\n".join(_definition(name, "member") for name in options)
+
+
+def _definition(name: str, what: str) -> str:
+    definition = load_schema("adapter_config")["$defs"][name]
+    rows = (field_row(member, schema) for member, schema in definition["properties"].items())
+    head = (what, "type", "default", "since", "until", "meaning")
+    return f"### {name}\n\n{definition['description']}\n\n{table(head, rows)}"
 
 
 def field_row(name: str, schema: Mapping[str, Any]) -> tuple[str, ...]:

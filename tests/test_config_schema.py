@@ -20,15 +20,24 @@ from adapter_format.schema_check import compile_schema, is_valid
 DATA = Path(__file__).parent / "data"
 HISTORY = json.loads((DATA / "lora_config_fields.json").read_text())
 EXAMPLES = json.loads((DATA / "lora_constraint_examples.json").read_text())
+SECOND_READING = json.loads((DATA / "config_fields.json").read_text())["methods"]
 
 SCHEMA = load_schema("adapter_config")
 DEFINITIONS = SCHEMA["$defs"]
 FIELDS = {**DEFINITIONS["common"]["properties"], **DEFINITIONS["LORA"]["properties"]}
+METHODS = sorted(set(HISTORY["peft_types"]))
+EVERY_FIELD = {
+    f"{method}.{name}": schema for method in METHODS for name, schema in DEFINITIONS[method]["properties"].items()
+}
 MEMBERS = {
     f"{definition}.{name}": schema
     for definition in HISTORY["nested"]
     for name, schema in DEFINITIONS[definition]["properties"].items()
 }
+
+
+# PEFT refuses these defaults: a config must give a value.
+WITHOUT_DEFAULT = {"peft_type", "ADALORA.total_step", "ADAPTION_PROMPT.adapter_len", "ADAPTION_PROMPT.adapter_layers"}
 
 
 def test_the_schema_is_a_schema() -> None:
@@ -63,17 +72,17 @@ def test_a_nested_config_has_every_member(definition: str) -> None:
     assert found == HISTORY["nested"][definition]
 
 
-@pytest.mark.parametrize("name", sorted({**FIELDS, **MEMBERS}))
+@pytest.mark.parametrize("name", sorted({**FIELDS, **MEMBERS, **EVERY_FIELD}))
 def test_a_field_is_described_in_its_own_words(name: str) -> None:
-    schema = {**FIELDS, **MEMBERS}[name]
+    schema = {**FIELDS, **MEMBERS, **EVERY_FIELD}[name]
     assert 0 < len(schema["title"]) <= 40
     assert 10 < len(schema["description"]) <= 240
     assert schema["description"].endswith(".")
 
 
-@pytest.mark.parametrize("name", sorted({**FIELDS, **MEMBERS}.keys() - {"peft_type"}))
+@pytest.mark.parametrize("name", sorted({**FIELDS, **MEMBERS, **EVERY_FIELD}.keys() - WITHOUT_DEFAULT))
 def test_the_default_of_a_field_is_valid(name: str) -> None:
-    schema = {**FIELDS, **MEMBERS}[name]
+    schema = {**FIELDS, **MEMBERS, **EVERY_FIELD}[name]
     assert compile_schema({**schema, "$defs": DEFINITIONS})(schema["default"])
 
 
@@ -93,8 +102,53 @@ def test_each_enumerated_value_names_its_first_release(name: str) -> None:
     assert list(values_since(name, "LORA")) == allowed
 
 
-def test_only_lora_is_described_so_far() -> None:
-    assert [name for name in known_peft_types() if describes(name)] == ["LORA"]
+def test_every_method_of_every_release_is_described() -> None:
+    assert [name for name in known_peft_types() if not describes(name)] == []
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_history_of_every_field_is_that_of_a_second_reading(method: str) -> None:
+    known = fields_of(method)
+    second = SECOND_READING[method]
+
+    assert set(known) == set(second)
+    born, died = HISTORY["peft_types"][method]["since"], HISTORY["peft_types"][method]["until"]
+    for name, (since, until, default, *_) in second.items():
+        field = known[name]
+        # A field that all methods share is dated once, from its own first release on.
+        assert max(release(field.since), release(born)) == release(since), name
+        shared = name in DEFINITIONS["common"]["properties"]
+        assert field.until == until or (until is not None and shared and until == died), name
+        if name != "peft_type" and not (died and shared):
+            assert json.dumps(field.default) == json.dumps(default), name
+
+
+def release(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("."))
+
+
+def test_the_stored_history_dates_every_default_as_a_second_reading_does() -> None:
+    stored = load_schema("peft_releases")
+    found = {
+        (method, name): field["defaults"]
+        for method, entry in stored["methods"].items()
+        for name, field in {**stored["common"], **entry["fields"]}.items()
+        if "defaults" in field
+    }
+    expected = {
+        (method, name): entry[3]
+        for method, fields in SECOND_READING.items()
+        for name, entry in fields.items()
+        if len(entry) > 3
+    }
+    assert found == expected
+
+
+def test_the_condition_of_every_method_leads_to_its_fields() -> None:
+    conditions = {branch["then"]["$ref"]: branch["if"] for branch in SCHEMA["allOf"] if "if" in branch}
+    assert set(conditions) == {f"#/$defs/{method}" for method in METHODS}
+    for method in METHODS:
+        assert conditions[f"#/$defs/{method}"]["properties"] == {"peft_type": {"const": method}}
 
 
 @pytest.mark.parametrize("name", ["common", "peft_types", "EvaConfig", "", "lora"])
