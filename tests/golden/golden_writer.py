@@ -110,7 +110,7 @@ def write(golden: Golden, folder: Path) -> dict[str, Any]:
         **({"inputs": golden.inputs} if golden.inputs else {}),
         "tolerance": golden.tolerance,
         "adapters": adapters,
-        "warnings_on_saving": [placeless(text, folder) for text in told(caught)],
+        "warnings_on_saving": told(caught),
     }
 
 
@@ -141,14 +141,9 @@ def adapter_entry(
         "reload": verdict,
         "difference": None if difference is None else round(difference, 6),
         "outputs": digest(trained)._asdict(),
-        "error": again.error and placeless(again.error, folder)[:400],
-        "warnings": [placeless(text, folder) for text in again.warnings],
+        "error": again.error and again.error[:400],
+        "warnings": again.warnings,
     }
-
-
-def placeless(text: str, folder: Path) -> str:
-    """A message without the folders of this machine."""
-    return text.replace(str(folder.parent), "...").replace(str(Path.home()), "~")
 
 
 def tensors(place: Path) -> dict[str, torch.Tensor]:

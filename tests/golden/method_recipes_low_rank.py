@@ -45,6 +45,14 @@ ADALORA = [
         "gpt2", "tiny_gpt2", "Transformers' Conv1D", target_modules=["c_attn"], fan_in_fan_out=True, bias="lora_only"
     ),
     adalora("conv2d", "conv2d_net", "a 2-d convolution: two-dimensional factors", target_modules=["conv", "lin"]),
+    adalora(
+        "bias_all",
+        "perceptron",
+        "bias=all, and a whole module",
+        target_modules=["lin0"],
+        bias="all",
+        modules_to_save=["head"],
+    ),
 ]
 
 LOHA = [
@@ -88,6 +96,15 @@ LOHA = [
         target_modules=["lin0"],
         r=1,
         modules_to_save=["head"],
+    ),
+    method(
+        "LOHA",
+        "several",
+        "perceptron",
+        "two adapters of other ranks and targets, saved at once",
+        {"others": {"second": {"target_modules": ["lin1", "head"], "r": 1, "alpha": 2}}},
+        target_modules=LINEAR,
+        r=2,
     ),
 ]
 
@@ -149,6 +166,26 @@ LOKR = [
         decompose_both=True,
         **CAUSAL,
     ),
+    method(
+        "LOKR",
+        "layers_to_transform",
+        "tiny_llama",
+        "one layer of two",
+        r=1,
+        task_type="CAUSAL_LM",
+        target_modules=["q_proj", "o_proj"],
+        layers_to_transform=[1],
+        layers_pattern="layers",
+    ),
+    method(
+        "LOKR",
+        "bf16",
+        "tiny_llama_bf16",
+        "bfloat16 tensors (autocast_adapter_dtype=False)",
+        {"wrap": {"autocast_adapter_dtype": False}, "load": {"autocast_adapter_dtype": False}, "tolerance": 0.05},
+        r=1,
+        **CAUSAL,
+    ),
 ]
 
 DELORA = [
@@ -181,6 +218,27 @@ HIRA = [
         target_modules=LINEAR,
         r=2,
         rank_pattern={"lin0": 3},
+    ),
+    method(
+        "HIRA",
+        "token_embedding",
+        "tiny_llama",
+        "an embedding of a language model: PEFT stores the base's whole embedding too",
+        task_type="CAUSAL_LM",
+        target_modules=["embed_tokens", "v_proj"],
+        r=1,
+    ),
+    method(
+        "HIRA",
+        "rank_pattern_followed",
+        "perceptron",
+        "the same rank_pattern in a second adapter, where PEFT follows it",
+        {
+            "others": {"second": {"target_modules": LINEAR, "r": 2, "rank_pattern": {"lin0": 3}}},
+            "why": "The first adapter of a layer has the rank r, and what PEFT wrote as the second had its pattern's.",
+        },
+        target_modules=LINEAR,
+        r=2,
     ),
 ]
 
@@ -300,6 +358,15 @@ PEANUT = [
         scaling=0.5,
     ),
     method("PEANUT", "llama", "tiny_llama", "a language model", r=1, depth=1, **CAUSAL),
+    method(
+        "PEANUT",
+        "all_linear",
+        "perceptron",
+        "all-linear, saved as the list of what it found",
+        target_modules="all-linear",
+        r=1,
+        exclude_modules=["lin1"],
+    ),
 ]
 
 ADAMSS = [

@@ -103,6 +103,15 @@ ADAPTION_PROMPT = [
         adapter_len=4,
         adapter_layers=1,
     ),
+    method(
+        "ADAPTION_PROMPT",
+        "last_layer",
+        "tiny_llama_deep",
+        "the last layer of four",
+        task_type="CAUSAL_LM",
+        adapter_len=2,
+        adapter_layers=1,
+    ),
 ]
 
 SHADOW = [
@@ -138,6 +147,27 @@ SHADOW = [
         r=1,
         shadow_intermediate_size=6,
         share_embeddings=False,
+    ),
+    method(
+        "SHADOW",
+        "gpt2",
+        "tiny_gpt2",
+        "a backbone of GPT-2",
+        task_type="CAUSAL_LM",
+        r=1,
+        modules_to_save=["ln_f"],
+    ),
+    method(
+        "SHADOW",
+        "two_layers",
+        "tiny_llama",
+        "a backbone of two narrow layers",
+        task_type="CAUSAL_LM",
+        r=1,
+        shadow_num_hidden_layers=2,
+        shadow_hidden_size=4,
+        shadow_intermediate_size=4,
+        shadow_num_attention_heads=2,
     ),
 ]
 

@@ -65,6 +65,15 @@ OFT = [
     ),
     method("OFT", "embedding", "embedding_net", "an embedding", target_modules=["emb", "lin"], oft_block_size=4),
     method("OFT", "bias_all", "even_perceptron", "bias=all", target_modules=["lin0"], oft_block_size=2, bias="all"),
+    method(
+        "OFT",
+        "smallest_blocks",
+        "even_perceptron",
+        "as many blocks as inputs: blocks of one, with no value, beside blocks of two",
+        target_modules=LINEAR,
+        r=8,
+        oft_block_size=0,
+    ),
 ]
 
 BOFT = [
@@ -102,6 +111,15 @@ BOFT = [
         boft_block_size=2,
         bias="boft_only",
     ),
+    method(
+        "BOFT",
+        "butterfly",
+        "even_perceptron",
+        "a factor of two, which PEFT takes for one where its CUDA extension is not built",
+        target_modules=LINEAR,
+        boft_block_size=2,
+        boft_n_butterfly_factor=2,
+    ),
 ]
 
 HRA = [
@@ -116,6 +134,15 @@ HRA = [
         apply_GS=True,
     ),
     method("HRA", "conv2d", "square_conv_net", "a square kernel", target_modules=["conv"], r=2),
+    method(
+        "HRA",
+        "regex",
+        "tiny_llama",
+        "targets by a regular expression",
+        task_type="CAUSAL_LM",
+        target_modules=r".*\.1\..*[qv]_proj",
+        r=2,
+    ),
 ]
 
 ROAD = [
@@ -178,6 +205,7 @@ PSOFT = [
         r=2,
         psoft_svd="lowrank",
     ),
+    method("PSOFT", "rank_one", "even_perceptron", "rank one: no value but the vectors", target_modules=LINEAR, r=1),
 ]
 
 OSF = [
@@ -196,6 +224,7 @@ OSF = [
     method(
         "OSF", "one", "tiny_llama", "effective_rank 1, which is a rank, while 1.0 is all", effective_rank=1, **CAUSAL
     ),
+    method("OSF", "bf16_base", "tiny_llama_bf16", "a bfloat16 base", {"tolerance": 0.05}, **CAUSAL),
 ]
 
 IA3 = [
@@ -235,6 +264,23 @@ IA3 = [
         feedforward_modules=[],
         **CAUSAL,
     ),
+    method(
+        "IA3",
+        "feedforward_regex",
+        "perceptron",
+        "feed-forward modules by a regular expression",
+        target_modules="lin[01]",
+        feedforward_modules=".*1",
+    ),
+    method(
+        "IA3",
+        "bin",
+        "perceptron",
+        "the golden `ia3_linear` in a .bin file (safe_serialization=False)",
+        {"saves": ({"safe_serialization": False},)},
+        target_modules=LINEAR,
+        feedforward_modules=[],
+    ),
 ]
 
 BEFT = [
@@ -269,6 +315,7 @@ LN_TUNING = [
         target_modules=["lin1"],
         modules_to_save=["head"],
     ),
+    method("LN_TUNING", "bf16_base", "tiny_llama_bf16", "a bfloat16 base", {"tolerance": 0.05}, task_type="CAUSAL_LM"),
 ]
 
 GOLDENS = [*OFT, *BOFT, *HRA, *ROAD, *PSOFT, *OSF, *IA3, *BEFT, *LN_TUNING]

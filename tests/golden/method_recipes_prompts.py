@@ -21,11 +21,20 @@ PROMPT_TUNING = [
     prompt(
         "PROMPT_TUNING",
         "encoder_decoder",
-        "rows for the encoder, then as many for the decoder",
+        "rows for the encoder, then as many for the decoder, which nothing reads",
         "tiny_t5",
         task_type="SEQ_2_SEQ_LM",
     ),
     prompt("PROMPT_TUNING", "bf16_base", "a bfloat16 base", "tiny_llama_bf16", {"tolerance": 0.05}),
+    prompt("PROMPT_TUNING", "modules_to_save", "a whole head", modules_to_save=["lm_head"]),
+    prompt(
+        "PROMPT_TUNING",
+        "encoder_alone",
+        "an encoder-decoder with one submodule: rows for the encoder alone",
+        "tiny_t5",
+        task_type="SEQ_2_SEQ_LM",
+        num_transformer_submodules=1,
+    ),
 ]
 
 P_TUNING = [
@@ -44,6 +53,14 @@ P_TUNING = [
         "a classifier beside it",
         "tiny_bert_classifier",
         task_type="SEQ_CLS",
+        encoder_hidden_size=8,
+    ),
+    prompt(
+        "P_TUNING",
+        "encoder_decoder",
+        "rows for the decoder too, which nothing reads",
+        "tiny_t5",
+        task_type="SEQ_2_SEQ_LM",
         encoder_hidden_size=8,
     ),
 ]
@@ -66,6 +83,8 @@ PREFIX_TUNING = [
         "tiny_t5",
         task_type="SEQ_2_SEQ_LM",
     ),
+    prompt("PREFIX_TUNING", "classifier", "a classifier beside it", "tiny_llama_classifier", task_type="SEQ_CLS"),
+    prompt("PREFIX_TUNING", "bf16_base", "a bfloat16 base", "tiny_llama_bf16", {"tolerance": 0.05}),
 ]
 
 MULTITASK_PROMPT_TUNING = [

@@ -30,6 +30,24 @@ VERA = [
         r=2,
         bias="vera_only",
     ),
+    method("VERA", "gpt2", "tiny_gpt2", "Transformers' Conv1D", target_modules=["c_attn"], fan_in_fan_out=True, r=2),
+    method(
+        "VERA",
+        "several",
+        "even_perceptron",
+        "two adapters under one pair, saved at once",
+        {"others": {"second": {"target_modules": ["lin0", "lin1"], "r": 2}}},
+        target_modules=LINEAR,
+        r=2,
+    ),
+    method(
+        "VERA",
+        "resized_vocabulary",
+        "tiny_llama_resized",
+        "a resized vocabulary: whole embeddings beside the vectors",
+        r=2,
+        **CAUSAL,
+    ),
 ]
 
 PVERA = [
@@ -76,6 +94,16 @@ RANDLORA = [
         sparse=True,
         **CAUSAL,
     ),
+    method(
+        "RANDLORA",
+        "gpt2",
+        "tiny_gpt2",
+        "Transformers' Conv1D",
+        target_modules=["c_attn"],
+        fan_in_fan_out=True,
+        r=4,
+        randlora_alpha=8,
+    ),
 ]
 
 TINYLORA = [
@@ -102,6 +130,9 @@ TINYLORA = [
     method(
         "TINYLORA", "clipped_rank", "even_perceptron", "a rank above a side, clipped", target_modules=["head"], r=6, u=3
     ),
+    method(
+        "TINYLORA", "gpt2", "tiny_gpt2", "Transformers' Conv1D", target_modules=["c_attn"], fan_in_fan_out=True, u=3
+    ),
 ]
 
 UNILORA = [
@@ -125,6 +156,27 @@ UNILORA = [
         save_indices=True,
     ),
     method("UNILORA", "llama", "tiny_llama", "a language model", r=2, theta_d_length=10, proj_seed=3, **CAUSAL),
+    method(
+        "UNILORA",
+        "gpt2",
+        "tiny_gpt2",
+        "Transformers' Conv1D",
+        target_modules=["c_attn"],
+        fan_in_fan_out=True,
+        r=1,
+        theta_d_length=12,
+    ),
+    method(
+        "UNILORA",
+        "bf16_base",
+        "tiny_llama_bf16",
+        "a bfloat16 base: the scales are float32 all the same",
+        {"tolerance": 0.05},
+        r=1,
+        theta_d_length=10,
+        save_indices=True,
+        **CAUSAL,
+    ),
 ]
 
 VBLORA = [
@@ -173,6 +225,17 @@ VBLORA = [
         save_only_topk_weights=True,
         **CAUSAL,
     ),
+    method(
+        "VBLORA",
+        "gpt2",
+        "tiny_gpt2",
+        "Transformers' Conv1D",
+        target_modules=["c_attn"],
+        fan_in_fan_out=True,
+        r=1,
+        num_vectors=6,
+        vector_length=6,
+    ),
 ]
 
 FROD = [
@@ -212,6 +275,15 @@ FROD = [
         "sparse_rate 0: empty places and values",
         target_modules=LINEAR,
         sparse_rate=0.0,
+        progressbar=False,
+    ),
+    method(
+        "FROD",
+        "gpt2",
+        "tiny_gpt2",
+        "Transformers' Conv1D, and two categories",
+        target_modules=["c_attn", "c_fc"],
+        fan_in_fan_out=True,
         progressbar=False,
     ),
 ]

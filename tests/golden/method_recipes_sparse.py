@@ -87,12 +87,30 @@ WAVEFT = [
         wavelet_family="sym3",
         **CAUSAL,
     ),
+    method(
+        "WAVEFT",
+        "gpt2",
+        "tiny_gpt2",
+        "Transformers' Conv1D",
+        target_modules=["c_attn"],
+        fan_in_fan_out=True,
+        n_frequency=8,
+    ),
 ]
 
 SHIRA = [
     method("SHIRA", "linear", "perceptron", "values and their places", target_modules=LINEAR, r=1, random_seed=3),
     method("SHIRA", "unseeded", "perceptron", "places that no seed repeats", target_modules=LINEAR, r=2),
     method("SHIRA", "llama", "tiny_llama", "a language model", r=1, random_seed=0, **CAUSAL),
+    method(
+        "SHIRA",
+        "modules_to_save",
+        "perceptron",
+        "a whole module",
+        target_modules=["lin0"],
+        r=1,
+        modules_to_save=["head"],
+    ),
 ]
 
 SUPERTUNING = [
@@ -145,6 +163,15 @@ TRAINABLE_TOKENS = [
         "an embedding by its name",
         target_modules=["emb"],
         token_indices=[1, 28],
+    ),
+    method(
+        "TRAINABLE_TOKENS",
+        "bf16_base",
+        "tiny_llama_bf16",
+        "a bfloat16 base",
+        {"tolerance": 0.05},
+        token_indices=[7],
+        task_type="CAUSAL_LM",
     ),
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
+
+FOLDERS = re.compile(r"""(?<![^\s"'(\[=])(?:/[\w.+~-]+)+(?=/[\w.+-])""")
+"""The folders in front of the last name of an absolute path."""
 
 
 class Reload(NamedTuple):
@@ -97,7 +101,12 @@ STAND_INS: dict[str, Callable[[], contextlib.AbstractContextManager[object]]] = 
 def told(caught: Iterable[warnings.WarningMessage]) -> list[str]:
     """The distinct messages of recorded warnings, without deprecations: those are not about the file."""
     passing = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
-    return list(dict.fromkeys(str(w.message) for w in caught if not issubclass(w.category, passing)))
+    return list(dict.fromkeys(placeless(str(w.message)) for w in caught if not issubclass(w.category, passing)))
+
+
+def placeless(text: str) -> str:
+    """A message without the folders of the machine: the last name of an absolute path stays."""
+    return FOLDERS.sub("...", text)
 
 
 def reload(
@@ -124,5 +133,5 @@ def reload(
             model = PeftModel.from_pretrained(base, str(golden_dir), adapter_name=adapter_name, **dict(options or {}))
             outputs = base_models.outputs(model.eval(), base_name, inputs)
         except Exception as problem:
-            error = f"{type(problem).__name__}: {problem}"
+            error = placeless(f"{type(problem).__name__}: {problem}")
     return Reload(outputs, told(caught), error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections import Counter
@@ -9,7 +10,9 @@ from collections import Counter
 import pytest
 from peft import PeftType
 
-from .golden_adapters import COLLECTIONS, GOLDEN, GoldenAdapter, golden_adapters, goldens, parameters
+from . import base_models
+from .golden_adapters import COLLECTIONS, GOLDEN, GoldenAdapter, goldens, parameters
+from .golden_outputs import Digest, close, digest
 
 MISSING = "Found missing adapter keys"
 LARGEST = {"lora": 16_384, "methods": 65_536}
@@ -50,11 +53,24 @@ def test_the_manifest_names_the_method_of_the_config(adapter: GoldenAdapter) -> 
 
 
 def test_no_two_goldens_of_a_method_are_alike() -> None:
-    seen: dict[tuple[str, bytes], str] = {}
-    for adapter in golden_adapters():
-        if adapter.collection == "methods":
-            setting = (adapter.golden["base"], (adapter.folder / "adapter_config.json").read_bytes())
-            assert seen.setdefault(setting, adapter.golden["name"]) == adapter.golden["name"]
+    seen: dict[tuple[object, ...], str] = {}
+    for golden in goldens("methods"):
+        folder = GOLDEN / "methods" / golden["name"]
+        files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+        configs = [(folder / file).read_bytes() for file in files if file.name == "adapter_config.json"]
+        assert seen.setdefault((golden["base"], *files, *configs), golden["name"]) == golden["name"]
+
+
+@functools.cache
+def outputs_of_the_base(name: str) -> Digest:
+    return digest(base_models.outputs(base_models.build(name), name))
+
+
+@pytest.mark.parametrize("adapter", parameters(lambda adapter: adapter.collection == "methods"))
+def test_a_golden_changes_what_its_base_computes(adapter: GoldenAdapter) -> None:
+    saved = Digest(**adapter.entry["outputs"])
+
+    assert not close(outputs_of_the_base(adapter.golden["base"]), saved, adapter.golden["tolerance"])
 
 
 def test_what_does_not_reload_says_why() -> None:
