@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from adapter_format.conditions import holds, lookup_in
+from adapter_format.conditions import holds
 from adapter_format.foreign import foreign_spelling
-from adapter_format.keys import KeyGrammar, KeyReading, grammar_of, group_sound, looks_misspelt, read_key
-from adapter_format.layouts import Layout, auxiliary
+from adapter_format.keys import KeyGrammar, KeyReading, Sorted, grammar_of, group_sound, looks_misspelt, read_key
+from adapter_format.layouts import Layout, auxiliary, role_name
+from adapter_format.module_values import settings_finder
 from adapter_format.modules import Module, resolve_modules
 from adapter_format.targets import Targets, ends_with_name, read_targets
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from adapter_format.tensors import TensorInfo
 
@@ -59,7 +61,8 @@ class Anatomy(NamedTuple):
         layout: the method.
         targets: prepared targeting fields, None without a config.
         modules: adapted modules by path.
-        alike: the same modules in groups that share kind, rank, roles, shapes and element types.
+        shared: tensors of the method that belong to no single module, by the name of their group of modules, or by "".
+        alike: modules and shared tensors in groups that agree in kind, settings, roles, shapes and element types.
         series: paths by the template that they share (`by_pattern`).
         companions: tensors that are no role of the method.
         misspellings: keys that were read with a fault.
@@ -69,6 +72,7 @@ class Anatomy(NamedTuple):
     layout: Layout
     targets: Targets | None
     modules: Mapping[str, Module]
+    shared: Mapping[str, Module]
     alike: tuple[list[Module], ...]
     series: Mapping[str, list[str]]
     companions: tuple[Companion, ...]
@@ -79,23 +83,25 @@ class Anatomy(NamedTuple):
         """Return the companions of one sort."""
         return tuple(companion for companion in self.companions if companion.what == what)
 
+    @property
+    def units(self) -> Iterator[Module]:
+        """Modules and shared tensors, one after the other."""
+        return chain(self.modules.values(), self.shared.values())
 
-def dissect(
-    layout: Layout, config: Mapping[str, Any] | None, tensors: Mapping[str, TensorInfo], default_rank: int | None = None
-) -> Anatomy:
+
+def dissect(layout: Layout, config: Mapping[str, Any] | None, tensors: Mapping[str, TensorInfo]) -> Anatomy:
     """Tell what every tensor is.
 
     Args:
         layout: the method.
         config: the config, or None if it can't be read.
         tensors: the stored tensors by key.
-        default_rank: rank of the method when the config gives none.
     """
     grammar = grammar_of(layout.peft_type)
     keys = _sort_sound(grammar, tensors) or _sort_all(grammar, tensors)
     grouped, strangers, misspellings, duplicates, series = keys
     targets = read_targets(layout, config) if config is not None else None
-    modules, alike = resolve_modules(layout, config, targets, grouped, default_rank)
+    modules, shared, alike = resolve_modules(layout, config, targets, grouped)
     companions = tuple(_classify(strangers, layout, config or {}, modules)) if strangers else ()
     misspellings += [
         Misspelling(info.name, reading.canonical, fault)
@@ -103,11 +109,11 @@ def dissect(
         if companion.what not in (OTHER_METHOD, OTHER_WRITER)
         for fault in reading.faults
     ]
-    return Anatomy(layout, targets, modules, alike, series, companions, tuple(misspellings), tuple(duplicates))
+    return Anatomy(layout, targets, modules, shared, alike, series, companions, tuple(misspellings), tuple(duplicates))
 
 
 class _SortedKeys(NamedTuple):
-    grouped: dict[str, dict[str, TensorInfo]]
+    grouped: Sorted
     strangers: list[tuple[TensorInfo, KeyReading]]
     misspellings: list[Misspelling]
     duplicates: list[str]
@@ -119,27 +125,29 @@ def _sort_sound(grammar: KeyGrammar, tensors: Mapping[str, TensorInfo]) -> _Sort
     grouped = group_sound(grammar, tensors)
     if grouped is None:
         return None
-    series = by_pattern(grouped)
-    if sum(map(len, grouped.values())) != len(tensors) or looks_misspelt(grammar, series):
+    series = by_pattern(grouped.modules)
+    stored = sum(len(roles) for owners in grouped for roles in owners.values())
+    if stored != len(tensors) or looks_misspelt(grammar, series):
         return None
     return _SortedKeys(grouped, [], [], [], series)
 
 
 def _sort_all(grammar: KeyGrammar, tensors: Mapping[str, TensorInfo]) -> _SortedKeys:
     """Sort keys one by one, whatever they are."""
-    sorted_keys = _SortedKeys({}, [], [], [], {})
+    sorted_keys = _SortedKeys(Sorted({}, {}), [], [], [], {})
     for key, info in tensors.items():
         reading = read_key(grammar, key)
         if reading.role is None:
             sorted_keys.strangers.append((info, reading))
             continue
         sorted_keys.misspellings.extend(Misspelling(key, reading.canonical, fault) for fault in reading.faults)
-        roles = sorted_keys.grouped.setdefault(reading.path, {})
+        owners = sorted_keys.grouped.modules if reading.in_module else sorted_keys.grouped.shared
+        roles = owners.setdefault(reading.path, {})
         if reading.role in roles:
             sorted_keys.duplicates.append(key)
         else:
             roles[reading.role] = info
-    return sorted_keys._replace(series=by_pattern(sorted_keys.grouped))
+    return sorted_keys._replace(series=by_pattern(sorted_keys.grouped.modules))
 
 
 def _classify(
@@ -153,8 +161,7 @@ def _classify(
     saved = [name for name in wanted if isinstance(name, str) and name] if isinstance(wanted, list) else []
     # PEFT saves the heads of a task whether or not they are listed; before 0.10 it never lists them.
     saved += declared.task_heads.get(str(config.get("task_type")), [])
-    mode = config.get(layout.bias["field"])
-    biases = layout.bias["modes"].get(mode, "none") if isinstance(mode, str) else "none"
+    biases = stored_biases(layout, config)
     stored = {reading.path for _, reading in strangers}
     for info, reading in strangers:
         path = reading.path
@@ -239,7 +246,26 @@ def by_pattern(paths: Iterable[str]) -> dict[str, list[str]]:
     return groups
 
 
+def stored_biases(layout: Layout, config: Mapping[str, Any]) -> str:
+    """Return which biases of the base the config declares: `all`, those of the `adapted` modules, or `none`."""
+    if not layout.bias:
+        return "none"
+    mode = settings_finder(layout, config)(layout.bias["field"])
+    found: str = layout.bias["modes"].get(mode, "none") if isinstance(mode, str) else "none"
+    return found
+
+
 def declared_roles(anatomy: Anatomy, config: Mapping[str, Any]) -> dict[str, bool]:
     """Say of each role whether the config calls for it; roles without a condition are always called for."""
-    find = lookup_in(config)
+    find = settings_finder(anatomy.layout, config)
     return {name: holds(role.declared_by, find) for name, role in anatomy.layout.roles.items()}
+
+
+def has_role(module: Module, role: str, declared: Mapping[str, bool]) -> bool:
+    """Whether a unit is to have the tensors of a role."""
+    return role in module.kind.shapes and (declared[role] or role in module.kind.always)
+
+
+def stored_roles(module: Module) -> set[str]:
+    """Return the names of the roles that a unit has tensors of, without their numbers."""
+    return {role_name(name) for name in module.roles}

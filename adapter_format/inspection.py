@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from adapter_format.anatomy import by_pattern
 from adapter_format.config_fields import fields_of
 from adapter_format.errors import UnreadableAdapterError
+from adapter_format.layouts import MODULE
 from adapter_format.limits import DEFAULT_LIMITS, Limits
 from adapter_format.modules import pattern_names
 from adapter_format.reading import adapter_directory, read_checkpoint
-from adapter_format.semantics import alpha_by_path, has_square_root, scaling_from
+from adapter_format.semantics import alpha_by_path, alpha_value, has_square_root, scaling_from
+from adapter_format.settling import RANK
 from adapter_format.validator import validate
 
 if TYPE_CHECKING:
@@ -140,7 +142,9 @@ _SHOWN_ELSEWHERE = frozenset(
 def _settings(config: Mapping[str, Any], layout: Layout | None) -> Iterator[tuple[str, Any]]:
     if layout is None:
         return
-    shown = {layout.rank["field"], layout.scaling["numerator"], layout.scaling.get("square_root"), *_SHOWN_ELSEWHERE}
+    alpha, rank = alpha_value(layout), layout.values.get(RANK)
+    shown = {value.field for value in (alpha, rank) if value is not None}
+    shown |= {layout.scaling.get("square_root", ""), *_SHOWN_ELSEWHERE}
     for name, field in fields_of(layout.peft_type).items():
         if name in config and name not in shown:
             value = config[name]
@@ -159,22 +163,21 @@ def _groups(anatomy: Anatomy, checkpoint: Checkpoint) -> Iterator[ModuleGroup]:
                 by_alpha.setdefault(alpha_at(by_path[path]), []).append(by_path[path])
             for alpha, modules in by_alpha.items():
                 shown = template if len(modules) > 1 else modules[0].path
-                yield _group(shown, modules, alpha, square_root=square_root)
+                yield _group(anatomy.layout, shown, modules, alpha, square_root=square_root)
 
 
-def _group(path: str, modules: list[Module], alpha: float | None, *, square_root: bool) -> ModuleGroup:
+def _group(layout: Layout, path: str, modules: list[Module], alpha: float | None, *, square_root: bool) -> ModuleGroup:
     first = modules[0]
-    rank = first.symbols.get("r")
-    scale = scaling_from(alpha, rank, square_root=square_root) if alpha is not None and rank else None
+    rank = first.symbols.get(RANK)
     infos = list(first.roles.values())
     return ModuleGroup(
         path,
         len(modules),
         first.kind.name,
         rank,
-        {name: value for name, value in first.symbols.items() if name != "r"},
+        {name: value for name, value in first.symbols.items() if _is_size(layout, name, value)},
         alpha,
-        scale,
+        _scale(layout, alpha, first, square_root=square_root),
         tuple(first.roles),
         tuple(dict.fromkeys(info.dtype for info in infos)),
         len(modules) * sum(info.elements for info in infos),
@@ -183,9 +186,23 @@ def _group(path: str, modules: list[Module], alpha: float | None, *, square_root
     )
 
 
+def _is_size(layout: Layout, name: str, value: Any) -> bool:
+    """Whether a symbol is a size of the module, which neither the rank nor a setting of the config is."""
+    return name in layout.symbols and name not in layout.values and type(value) is int
+
+
+def _scale(layout: Layout, alpha: float | None, module: Module, *, square_root: bool) -> float | None:
+    if not layout.scaling or module.kind.scope != MODULE:
+        return None
+    try:
+        return scaling_from(layout, alpha, module.symbols, square_root=square_root)
+    except UnreadableAdapterError:
+        return None
+
+
 def _alpha_finder(anatomy: Anatomy, config: Mapping[str, Any] | None) -> Callable[[Module], float | None]:
     """Return what finds a module's alpha; None where it can't be known."""
-    if config is None:
+    if config is None or not anatomy.layout.scaling:
         return lambda _: None
     alpha_at = alpha_by_path(anatomy.layout, config)
 

@@ -10,7 +10,7 @@ import functools
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from adapter_format.layouts import Layout, auxiliary, layout_of
+from adapter_format.layouts import BARE, MODEL_PREFIX, MODULE, Layout, Role, auxiliary, instance_of, layout_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -23,48 +23,102 @@ WRAPPER = "key-wrapper"
 ADAPTER_NAME = "adapter-name-in-key"
 SUFFIX = "role-misspelt"
 
+Grouped = dict[str, dict[str, "TensorInfo"]]
+"""Tensors by module path, or by the name of a group of modules, and then by role."""
+
 
 class KeyReading(NamedTuple):
     """What a key says.
 
     Attributes:
-        path: module path in the base model, without prefix; for a tensor that is no role, everything behind the prefix.
-        role: name of the role in the layout, or None.
+        path: module path in the base model, without prefix; of a tensor that belongs to no single module, the name of its
+            group of modules or ""; of one that is no role, everything behind the prefix.
+        role: name of the role in the layout, with its number if it has one, or None.
         canonical: the key as it should be spelled.
         faults: kinds of misspelling, in the order found; empty for a sound key.
+        in_module: whether `path` is that of a module.
     """
 
     path: str
     role: str | None
     canonical: str
     faults: tuple[str, ...] = ()
+    in_module: bool = True
+
+
+class Form(NamedTuple):
+    """One spelling of a role, compiled.
+
+    Attributes:
+        pattern: matches the spelling; groups `index` and `category` where it has them.
+        role: the role.
+        suffix: the spelling, with its wildcards.
+    """
+
+    pattern: re.Pattern[str]
+    role: Role
+    suffix: str
 
 
 class KeyGrammar(NamedTuple):
     """Compiled grammar of one layout.
 
     Attributes:
-        prefix: what every key starts with.
-        sound: matches a well-formed key of a role; groups 1 and 2 are module path and suffix.
-        roles: suffix to role name.
+        layout: the layout.
+        prefix: what every key of a module starts with.
+        roles: suffix to role name, of the roles of modules.
+        forms: their spellings, each behind a module path and a dot.
+        shared: spellings of whole keys, without prefix, of the roles that belong to no single module.
         mark: what stands between the module path and the tail of a key: a dot, and how all suffixes begin.
-        tails: suffix without what is in `mark`, to role name.
-        named: matches a role suffix with an adapter name left in it; (pattern, role) pairs.
+        tails: suffix without what is in `mark`, to role name; of modules.
+        shared_tails: the same of the adapter as a whole.
+        wild_tails: the same for suffixes with wildcards; of modules and of the adapter as a whole.
+        named: matches a role suffix with an adapter name left in it.
         suspects: texts that show a misspelling in a module path between dots, behind a line feed.
     """
 
+    layout: Layout
     prefix: str
-    sound: re.Pattern[str]
     roles: dict[str, str]
+    forms: tuple[Form, ...]
+    shared: tuple[Form, ...]
     mark: str
     tails: dict[str, str]
-    named: tuple[tuple[re.Pattern[str], str], ...]
+    shared_tails: dict[str, str]
+    wild_tails: tuple[Form, ...]
+    named: tuple[Form, ...]
     suspects: tuple[str, ...]
 
 
-def key_of(layout: Layout, path: str, role: str) -> str:
-    """Spell the key on disk of one role of one module."""
-    return f"{layout.prefix}{path}.{layout.roles[role].suffix}"
+_WILDCARDS = {
+    "{i}": r"(?P<index>0|[1-9][0-9]{0,5})",
+    "{leaf}": r"(?P<index>[^.]+)",
+    "{rest}": r"(?P<index>.+)",
+    "{category}": r"(?P<category>[^.]+)",
+    "{adapter}": r"(?!(?:weight|bias)\Z)[^.]+",
+}
+_WILDCARD = re.compile(r"\{(?:i|leaf|rest|category)\}")
+
+
+def key_of(layout: Layout, path: str, role: str, index: str = "") -> str:
+    """Spell the key on disk of one role.
+
+    Args:
+        layout: the method.
+        path: path of the module; of a tensor that belongs to a group of modules, the name of the group.
+        role: name of the role.
+        index: what its wildcard stands for.
+    """
+    declared = layout.roles[role]
+    suffix = _WILDCARD.sub(lambda found: path if found[0] == "{category}" else index, declared.suffix)
+    middle = f"{path}." if declared.scope == MODULE else ""
+    return f"{layout.prefix_of(declared)}{middle}{suffix}"
+
+
+def pattern_of(spelling: str) -> str:
+    """Return the regex of a spelling with wildcards."""
+    parts = re.split(r"(\{\w+\})", spelling)
+    return "".join(_WILDCARDS.get(part) or re.escape(part) for part in parts)
 
 
 @functools.cache
@@ -73,54 +127,115 @@ def grammar_of(peft_type: str) -> KeyGrammar:
     layout = layout_of(peft_type)
     if layout is None:
         raise ValueError(f"no layout for {peft_type!r}")
-    roles = {suffix: role.name for role in layout.roles.values() for suffix in (role.suffix, *role.also_read)}
-    alternatives = "|".join(map(re.escape, roles))
-    sound = re.compile(rf"{re.escape(layout.prefix)}(.+)\.({alternatives})")
-    named = tuple(
-        (
-            re.compile(re.escape(role.memory).replace(re.escape("{adapter}"), r"(?!(?:weight|bias)\Z)[^.]+") + r"\Z"),
-            role.name,
-        )
-        for role in layout.roles.values()
-    )
+    everywhere = [(suffix, role) for role in layout.roles.values() for suffix in (role.suffix, *role.also_read)]
+    in_modules = [(suffix, role) for suffix, role in everywhere if role.scope == MODULE]
+    elsewhere = [(suffix, role) for suffix, role in everywhere if role.scope != MODULE]
+    shared_start = _shared_start([suffix.partition("{")[0] for suffix, _ in everywhere])
     declared = auxiliary()
     inside = tuple(f".{part}." for part in declared.wrapper_parts)
     outside = tuple(f"\n.{part}." for part in declared.outer_wrapper_parts)
-    shared = _shared_start(roles)
-    tails = {suffix.removeprefix(shared): role for suffix, role in roles.items()}
-    return KeyGrammar(layout.prefix, sound, roles, f".{shared}", tails, named, (*inside, *outside, f".{layout.prefix}"))
+    return KeyGrammar(
+        layout,
+        layout.prefix,
+        {suffix: role.name for suffix, role in in_modules},
+        tuple(Form(re.compile(rf"(?P<path>.+)\.{pattern_of(suffix)}"), role, suffix) for suffix, role in in_modules),
+        tuple(Form(re.compile(pattern_of(suffix)), role, suffix) for suffix, role in elsewhere),
+        f".{shared_start}",
+        _static_tails(in_modules, shared_start),
+        _static_tails([pair for pair in elsewhere if pair[1].scope != BARE], shared_start),
+        tuple(
+            Form(re.compile(pattern_of(suffix.removeprefix(shared_start))), role, suffix)
+            for suffix, role in everywhere
+            if _WILDCARD.search(suffix)
+        ),
+        tuple(
+            Form(re.compile(rf"{pattern_of(role.memory)}\Z"), role, role.suffix)
+            for role in layout.roles.values()
+            if role.memory
+        ),
+        (*inside, *outside, f".{layout.prefix}"),
+    )
+
+
+def _static_tails(pairs: list[tuple[str, Role]], shared_start: str) -> dict[str, str]:
+    return {suffix.removeprefix(shared_start): role.name for suffix, role in pairs if not _WILDCARD.search(suffix)}
 
 
 def _shared_start(texts: Collection[str]) -> str:
     """Return how all texts begin."""
     first, last = min(texts), max(texts)
     length = next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
-    return first[:length]
+    return first[: min(length, len(last))]
 
 
-def group_sound(grammar: KeyGrammar, tensors: Mapping[str, TensorInfo]) -> dict[str, dict[str, TensorInfo]] | None:
+class Sorted(NamedTuple):
+    """Tensors whose keys are all sound.
+
+    Attributes:
+        modules: by module path.
+        shared: those that belong to no single module, by the name of their group of modules, or by "".
+    """
+
+    modules: Grouped
+    shared: Grouped
+
+
+def group_sound(grammar: KeyGrammar, tensors: Mapping[str, TensorInfo]) -> Sorted | None:
     """Group tensors by module path and role, or return None unless every key is spelled by the grammar.
 
     Of two keys that name the same role, the last is in the result. The paths may still be misspelt: ask
     `looks_misspelt`.
     """
-    mark, role_of = grammar.mark, grammar.tails.get
-    owners: dict[str, dict[str, TensorInfo]] = {}
+    mark = grammar.mark
+    tails, shared_tails = dict(grammar.tails), dict(grammar.shared_tails)
+    groups: dict[str, str] = {}
+    whole = MODEL_PREFIX[:-1]
+    owners: Grouped = {}
+    shared: Grouped = {}
     for key, info in tensors.items():
         owner, _, tail = key.rpartition(mark)
-        role = role_of(tail)
+        if owner == whole:
+            role = shared_tails.get(tail) or _wild_role(grammar, tail, shared_tails, groups, in_module=False)
+            if role is None:
+                return None
+            shared.setdefault(groups.get(tail, ""), {})[role] = info
+            continue
+        role = tails.get(tail)
         if role is None:
-            return None
+            role = _wild_role(grammar, tail, tails, groups, in_module=True)
+            if role is None:
+                return None
         roles = owners.get(owner)
         if roles is None:
             owners[owner] = {role: info}
         else:
             roles[role] = info
-    text = "\n" + "\n".join(owners)
+    text = "\n" + "\n".join(owners) if owners else ""
     paths = text.split(f"\n{grammar.prefix}")[1:]
     if len(paths) != len(owners) or text.count("\n") != len(owners) or not all(paths):
         return None
-    return dict(zip(paths, owners.values(), strict=True))
+    return Sorted(dict(zip(paths, owners.values(), strict=True)), shared)
+
+
+def _wild_role(
+    grammar: KeyGrammar, tail: str, tails: dict[str, str], groups: dict[str, str], *, in_module: bool
+) -> str | None:
+    """Read a tail with a number or a name in it, and note what was read."""
+    for pattern, role, _ in grammar.wild_tails:
+        if (role.scope == MODULE) is not in_module or role.scope == BARE:
+            continue
+        found = pattern.fullmatch(tail)
+        if found is not None:
+            tails[tail], groups[tail] = _named_by(found, role)
+            return tails[tail]
+    return None
+
+
+def _named_by(found: re.Match[str], role: Role) -> tuple[str, str]:
+    """Return the name of the one tensor of a role that a match speaks of, and the group of modules it belongs to."""
+    parts = found.groupdict()
+    name = role.name if parts.get("index") is None else instance_of(role.name, parts["index"])
+    return name, parts.get("category") or ""
 
 
 def looks_misspelt(grammar: KeyGrammar, paths: Iterable[str]) -> bool:
@@ -135,23 +250,56 @@ def read_key(grammar: KeyGrammar, key: str) -> KeyReading:
     Returns:
         The reading; a key that is no role of the method has `role` None, and its faults concern what is in front of it.
     """
+    for form in grammar.shared:
+        prefix = grammar.layout.prefix_of(form.role)
+        found = form.pattern.fullmatch(key[len(prefix) :]) if key.startswith(prefix) else None
+        if found is not None:
+            name, group = _named_by(found, form.role)
+            return KeyReading(group, name, key, (), in_module=False)
     faults: list[str] = []
-    rest = _strip_prefix(grammar.prefix, key, faults)
-    suffix_match = grammar.sound.fullmatch(grammar.prefix + rest)
-    if suffix_match:
-        path, suffix = suffix_match.groups()
-        return KeyReading(path, grammar.roles[suffix], grammar.prefix + rest, tuple(faults))
-    for pattern, role in grammar.named:
-        found = pattern.search(rest)
+    rest = _strip_prefix(grammar, key, faults)
+    return (
+        _read_whole(grammar, key, rest, faults)
+        or _read_in_module(grammar, rest, faults)
+        or KeyReading(rest, None, (grammar.prefix or grammar.layout.companion_prefix) + rest, tuple(faults))
+    )
+
+
+def _read_whole(grammar: KeyGrammar, key: str, rest: str, faults: list[str]) -> KeyReading | None:
+    """Read the misspelt key of a tensor that belongs to no single module."""
+    for form in grammar.shared:
+        found = form.pattern.fullmatch(rest)
+        if found is not None:
+            name, group = _named_by(found, form.role)
+            canonical = grammar.layout.prefix_of(form.role) + rest
+            fault = faults or [PREFIX_MISSING if len(key) < len(canonical) else PREFIX_DOUBLED]
+            return KeyReading(group, name, canonical, tuple(fault), in_module=False)
+    for form in grammar.named:
+        found = form.pattern.fullmatch(rest) if form.role.scope != MODULE else None
+        if found is not None:
+            name, group = _named_by(found, form.role)
+            canonical = key_of(grammar.layout, group, form.role.name, found.groupdict().get("index") or "")
+            return KeyReading(group, name, canonical, (ADAPTER_NAME,), in_module=False)
+    return None
+
+
+def _read_in_module(grammar: KeyGrammar, rest: str, faults: list[str]) -> KeyReading | None:
+    for form in grammar.forms:
+        found = form.pattern.fullmatch(rest)
+        if found is not None:
+            return KeyReading(found["path"], _named_by(found, form.role)[0], grammar.prefix + rest, tuple(faults))
+    for form in grammar.named:
+        found = form.pattern.search(rest) if form.role.scope == MODULE else None
         if found and found.start() > 1 and rest[found.start() - 1] == ".":
             path = rest[: found.start() - 1]
-            suffix = next(suffix for suffix, name in grammar.roles.items() if name == role)
-            return KeyReading(path, role, f"{grammar.prefix}{path}.{suffix}", (*faults, ADAPTER_NAME))
+            index = found.groupdict().get("index") or ""
+            canonical = key_of(grammar.layout, path, form.role.name, index)
+            return KeyReading(path, _named_by(found, form.role)[0], canonical, (*faults, ADAPTER_NAME))
     near = _near_suffix(grammar, rest) if PREFIX_MISSING not in faults else None
     if near is not None:
         path, suffix = near
         return KeyReading(path, grammar.roles[suffix], f"{grammar.prefix}{path}.{suffix}", (*faults, SUFFIX))
-    return KeyReading(rest, None, grammar.prefix + rest, tuple(faults))
+    return None
 
 
 def _near_suffix(grammar: KeyGrammar, rest: str) -> tuple[str, str] | None:
@@ -172,9 +320,12 @@ def _without_weight(text: str) -> str:
     return text.lower().removesuffix("s").removesuffix(".weight")
 
 
-def _strip_prefix(prefix: str, key: str, faults: list[str]) -> str:
+def _strip_prefix(grammar: KeyGrammar, key: str, faults: list[str]) -> str:
     """Take prefix and wrappers off a key; note in `faults` what was not as it should be."""
-    declared = auxiliary()
+    prefix, declared = grammar.prefix, auxiliary()
+    if not prefix:
+        # The method adapts no module: what stands beside its own tensors are companions.
+        return key.removeprefix(grammar.layout.companion_prefix)
     parts = [part for part in key.split(".") if part not in declared.wrapper_parts]
     rest = ".".join(parts)
     if rest != key:

@@ -1,64 +1,40 @@
-"""Adapted modules: the roles of one module path put together, with rank, features and kind resolved."""
+"""Adapted modules: the tensors of one module path put together, with rank, features and kind resolved.
+
+What is said of modules here holds as well for the tensors that belong to several of them, or to the adapter as a whole.
+"""
 
 from __future__ import annotations
 
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from adapter_format.conditions import all_hold, is_set
-from adapter_format.layouts import auxiliary
-from adapter_format.shapes import REST, Mismatch, Symbols, match_shape
-from adapter_format.targets import Targets, ends_with_name, value_by_path
+from adapter_format.conditions import holds
+from adapter_format.layouts import CATEGORY, MODULE, auxiliary, fitted, role_name
+from adapter_format.module_values import settings_finder, value_of, values_by_path
+from adapter_format.patterns import PatternError, PatternTooCostly, fullmatch
+from adapter_format.settling import RANK, Frame, Roles, ShapeFault, settle
+from adapter_format.shape_functions import category
+from adapter_format.targets import Targets, ends_with_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from adapter_format.layouts import Kind, Layout
-    from adapter_format.tensors import TensorInfo
-
-Roles = dict[str, "TensorInfo"]
+    from adapter_format.keys import Sorted
+    from adapter_format.layouts import Kind, Layout, Value
+    from adapter_format.shapes import Symbols
 
 _STORED_AS = itemgetter(1, 2)
 """Element type and shape of a `TensorInfo`."""
 
-RANK = "rank"
-"""Every factor of the module agrees on a rank, but it is not the one that the config gives."""
-FACTORS = "factors"
-"""The factors of the module contradict each other."""
-TRANSPOSED = "transposed"
-"""The factors fit when each is transposed."""
-DIMENSIONS = "dimensions"
-"""A tensor has the wrong number of dimensions."""
-EMPTY = "empty"
-"""A dimension is zero."""
-COMPANION = "companion"
-"""The factors fit, but a tensor that a config field adds does not."""
-
-
-class ShapeFault(NamedTuple):
-    """Why the shapes of a module do not fit its kind.
-
-    Attributes:
-        fault: one of the constants of this module.
-        role: the role concerned.
-        mismatch: the first mismatch, None for `TRANSPOSED` and `EMPTY`.
-        found_rank: the rank that the factors agree on, for `RANK`.
-    """
-
-    fault: str
-    role: str
-    mismatch: Mismatch | None = None
-    found_rank: int | None = None
-
 
 class Module(NamedTuple):
-    """One adapted module.
+    """One adapted module, or one set of tensors that several modules share.
 
     Attributes:
-        path: module path in the base model.
+        path: module path in the base model; of shared tensors, the name of the group of modules, or "".
         kind: kind of base layer.
         roles: the stored tensors by role.
-        rank: the rank that the config gives this module, None without a config.
+        given: what the config gives this module, by symbol; empty without a config.
         symbols: everything that shapes and config settle: `r`, `d_in`, `d_out`, ...
         faults: what does not fit.
     """
@@ -66,9 +42,15 @@ class Module(NamedTuple):
     path: str
     kind: Kind
     roles: Roles
-    rank: int | None
+    given: Mapping[str, Any]
     symbols: Symbols
     faults: tuple[ShapeFault, ...]
+
+    @property
+    def rank(self) -> int | None:
+        """The rank that the config gives this module."""
+        found: int | None = self.given.get(RANK)
+        return found
 
 
 class Modules(NamedTuple):
@@ -76,20 +58,18 @@ class Modules(NamedTuple):
 
     Attributes:
         by_path: every module.
-        alike: the same modules in groups that share kind, rank, roles, shapes and element types, so that what holds
-            of one holds of its group.
+        shared: tensors that belong to no single module, by the name of their group of modules, or by "".
+        alike: the same in groups that share kind, settings, roles, shapes and element types, so that what holds of one
+            holds of its group.
     """
 
     by_path: dict[str, Module]
+    shared: dict[str, Module]
     alike: tuple[list[Module], ...]
 
 
 def resolve_modules(
-    layout: Layout,
-    config: Mapping[str, Any] | None,
-    targets: Targets | None,
-    grouped: Mapping[str, Roles],
-    default_rank: int | None = None,
+    layout: Layout, config: Mapping[str, Any] | None, targets: Targets | None, stored: Sorted
 ) -> Modules:
     """Resolve every module of an adapter.
 
@@ -97,47 +77,151 @@ def resolve_modules(
         layout: the method.
         config: the config, or None if it can't be read.
         targets: its prepared targets.
-        grouped: module path to its tensors by role.
-        default_rank: rank of the method when the config gives none.
+        stored: the tensors by module path and by role.
     """
+    settings = _Settings(layout, config, targets, stored.modules)
     groups: dict[object, list[Module]] = {}
     modules: dict[str, Module] = {}
-    rank_field, rank_pattern = layout.rank["field"], layout.rank["pattern"]
-    settings = config or {}
-    patterned = is_set(settings.get(rank_pattern))
-    tied = settings.get("ensure_weight_tying") is True
-    rank = _rank(settings.get(rank_field, default_rank)) if config is not None else None
-    rank_at = value_by_path(settings, rank_field, rank_pattern)
-    chooses_by_path = _chooses_by_path(layout, settings, targets)
+    constant = settings.constant
+    chooses_by_path = settings.chooses_by_path
     kind: Kind | None = None
     kind_name = ""
+    given: Mapping[str, Any] = constant
+    varying: tuple[Any, ...] = ()
     make: Callable[..., Module] = tuple.__new__  # half the cost of a call of the class
-    for path, roles in grouped.items():
+    for path, roles in stored.modules.items():
         if chooses_by_path:
-            kind = _choose_kind(layout, settings, targets, path, roles)
+            kind = settings.kind_of(path, roles)
             kind_name = kind.name
-        if patterned:
-            names = pattern_names(path, kind, targets)
-            if tied and _is_embedding(path):
-                # A tied head is made like the embedding, with the embedding's rank.
-                names += filter(_is_embedding, grouped)
-            ranks = [_rank(rank_at(name)) for name in names]
-            rank = ranks[0]
-            if len(ranks) > 1:
-                fitted = kind or _choose_kind(layout, settings, targets, path, roles)
-                rank = _fitting(layout, fitted, settings, roles, ranks)
-        signature = (kind_name, rank, *roles, *map(_STORED_AS, roles.values()))
+        if settings.by_path:
+            given = settings.given(path, kind, roles)
+            varying = tuple(given.values())
+        signature = (kind_name, varying, *roles, *map(_STORED_AS, roles.values()))
         group = groups.get(signature)
         if group is None:
-            chosen = kind or _choose_kind(layout, settings, targets, path, roles)
-            module = Module(path, chosen, roles, rank, *_match_roles(layout, chosen, settings, roles, rank))
+            chosen = kind or settings.kind_of(path, roles)
+            module = Module(path, chosen, roles, given, *settle(Frame(layout, chosen), roles, given))
             groups[signature] = [module]
         else:
             _, of_kind, _, _, symbols, faults = group[0]
-            module = make(Module, (path, of_kind, roles, rank, symbols, faults))
+            module = make(Module, (path, of_kind, roles, given, symbols, faults))
             group.append(module)
         modules[path] = module
-    return Modules(modules, tuple(groups.values()))
+    shared = {name: _shared(settings, name, roles, modules) for name, roles in stored.shared.items()}
+    return Modules(modules, shared, (*groups.values(), *([module] for module in shared.values())))
+
+
+def _shared(settings: _Settings, name: str, roles: Roles, modules: Mapping[str, Module]) -> Module:
+    """Resolve tensors that belong to several modules."""
+    layout = settings.layout
+    scope = layout.role(next(iter(roles))).scope
+    kinds = [kind for kind in layout.kinds if kind.scope == scope]
+    kind = next(kind for kind in kinds if settings.applies(kind, "", roles))
+    owners = [path for path in modules if scope != CATEGORY or category(path) == name]
+    frame = Frame(layout, fitted(kind, settings.find), [modules[path].symbols for path in owners])
+    return Module(name, frame.kind, roles, settings.constant, *settle(frame, roles, settings.constant))
+
+
+class _Settings:
+    """What the config says of modules, prepared once for all of them."""
+
+    def __init__(
+        self, layout: Layout, config: Mapping[str, Any] | None, targets: Targets | None, stored: Mapping[str, Roles]
+    ) -> None:
+        self.layout = layout
+        self.config: Mapping[str, Any] = config or {}
+        self.targets = targets
+        self.stored = stored
+        self.find = settings_finder(layout, self.config)
+        values = layout.values.values() if config is not None else ()
+        self.constant = {value.symbol: value_of(value, self.find(value.field)) for value in values}
+        self.constant = _known(self.constant, layout.values)
+        self.by_path = {
+            value.symbol: (value, values_by_path(value, self.config, self.find))
+            for value in values
+            if value.pattern and self.config.get(value.pattern)
+        }
+        self.tied = self.config.get(layout.targets.get("tying", "")) is True
+        self.kinds = [kind for kind in layout.kinds if kind.scope == MODULE]
+        self.chooses_by_path = bool(targets and targets.parameters) or any(
+            self.find(field) for kind in self.kinds for field in _path_fields(kind)
+        )
+        self._fitted: dict[str, Kind] = {}
+
+    def kind_of(self, path: str, roles: Roles) -> Kind:
+        """Return the first kind that applies to a module."""
+        return self._fit(next(kind for kind in self.kinds if self.applies(kind, path, roles)))
+
+    def _fit(self, kind: Kind) -> Kind:
+        found = self._fitted.get(kind.name)
+        if found is None:
+            found = self._fitted[kind.name] = fitted(kind, self.find)
+        return found
+
+    def applies(self, kind: Kind, path: str, roles: Roles) -> bool:
+        """Whether a kind applies to a unit."""
+        select = kind.select
+        if not select:
+            return True
+        if select.get("target") == "parameter" and not (self.targets is not None and self.targets.is_parameter(path)):
+            return False
+        names = {role_name(name) for name in roles}
+        if not all(names & set(group) for group in select.get("any_role_of_each", ())):
+            return False
+        by_role = select.get("role_dimensions")
+        if by_role and not any(role in roles and len(roles[role].shape) in by_role[role] for role in by_role):
+            return False
+        if not applies_to_path(kind, path, self.find) or not holds(select.get("config", {}), self.find):
+            return False
+        return not select.get("fits") or not settle(Frame(self.layout, self._fit(kind)), roles, self.constant).faults
+
+    def given(self, path: str, kind: Kind | None, roles: Roles) -> Mapping[str, Any]:
+        """Return what the config gives one module, by symbol."""
+        names = pattern_names(path, kind, self.targets)
+        if self.tied and _is_embedding(path):
+            # A tied head is made like the embedding, with the embedding's rank.
+            names += filter(_is_embedding, self.stored)
+        choices: list[dict[str, Any]] = []
+        for name in names:
+            found = {symbol: value_of(value, by_path(name)) for symbol, (value, by_path) in self.by_path.items()}
+            choices.append(_known({**self.constant, **found}, self.layout.values))
+        choices += [self.constant] if any(value.either for value, _ in self.by_path.values()) else []
+        if len(choices) == 1:
+            return choices[0]
+        frame = Frame(self.layout, kind or self.kind_of(path, roles))
+        return next((given for given in choices if not settle(frame, roles, given).faults), choices[0])
+
+
+def _known(values: Mapping[str, Any], declared: Mapping[str, Value]) -> dict[str, Any]:
+    """Leave out what the config does not give in a usable form; null is usable where an expression reads it."""
+    return {symbol: value for symbol, value in values.items() if value is not None or declared[symbol].raw}
+
+
+def applies_to_path(kind: Kind, path: str, find: Callable[[str], Any]) -> bool:
+    """Whether a kind that the config chooses by path applies to a path; one that it does not, applies to all."""
+    select = kind.select
+    if "path_contains_any" in select and not _contains_any(find(select["path_contains_any"]), path):
+        return False
+    return "path_ends_with_any" not in select or _ends_with_any(find(select["path_ends_with_any"]), path)
+
+
+def _path_fields(kind: Kind) -> list[str]:
+    """Return the config fields by which a kind is chosen for single paths."""
+    return [kind.select[name] for name in ("path_contains_any", "path_ends_with_any") if name in kind.select]
+
+
+def _contains_any(parts: Any, path: str) -> bool:
+    return isinstance(parts, list) and any(isinstance(part, str) and part in path for part in parts)
+
+
+def _ends_with_any(endings: Any, path: str) -> bool:
+    """Whether a path ends with an entry of a list, or is matched by a regex as a whole."""
+    if isinstance(endings, str):
+        try:
+            return fullmatch(endings, path)
+        except (PatternError, PatternTooCostly):
+            return False
+    return isinstance(endings, list) and any(isinstance(ending, str) and path.endswith(ending) for ending in endings)
 
 
 def pattern_names(path: str, kind: Kind | None, targets: Targets | None) -> list[str]:
@@ -155,121 +239,3 @@ def pattern_names(path: str, kind: Kind | None, targets: Targets | None) -> list
 
 def _is_embedding(path: str) -> bool:
     return any(ends_with_name(path, name) for name in auxiliary().stored_embeddings)
-
-
-def _fitting(
-    layout: Layout, kind: Kind, config: Mapping[str, Any], roles: Roles, ranks: list[int | None]
-) -> int | None:
-    """Return the first of several possible ranks that the stored shapes fit, or the first if none does."""
-    return next((rank for rank in ranks if not _match_roles(layout, kind, config, roles, rank)[1]), ranks[0])
-
-
-def _rank(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
-
-
-def _chooses_by_path(layout: Layout, config: Mapping[str, Any], targets: Targets | None) -> bool:
-    """Whether the kind of a module depends on its path, so that equal shapes may still be different kinds."""
-    if targets is not None and targets.parameters:
-        return True
-    pointers = (kind.select.get("path_contains_any") for kind in layout.kinds)
-    return any(pointer is not None and at_pointer(config, pointer) for pointer in pointers)
-
-
-def at_pointer(config: Mapping[str, Any], pointer: str) -> Any:
-    """Follow a JSON pointer into the config; None where it leads nowhere."""
-    value: Any = config
-    for part in pointer.split("/")[1:]:
-        if not isinstance(value, dict) and value is not config:
-            return None
-        value = value.get(part)
-    return value
-
-
-def _choose_kind(layout: Layout, config: Mapping[str, Any], targets: Targets | None, path: str, roles: Roles) -> Kind:
-    return next(kind for kind in layout.kinds if _selected(kind.select, config, targets, path, roles))
-
-
-def _selected(
-    select: Mapping[str, Any], config: Mapping[str, Any], targets: Targets | None, path: str, roles: Roles
-) -> bool:
-    if select.get("target") == "parameter" and not (targets is not None and targets.is_parameter(path)):
-        return False
-    if "any_role" in select and not any(role in roles for role in select["any_role"]):
-        return False
-    by_role = select.get("role_dimensions")
-    if by_role and not any(role in roles and len(roles[role].shape) in by_role[role] for role in by_role):
-        return False
-    if "path_contains_any" in select:
-        parts = at_pointer(config, select["path_contains_any"])
-        if not isinstance(parts, list) or not any(isinstance(part, str) and part in path for part in parts):
-            return False
-    return all_hold(select.get("config", {}), config)
-
-
-def _match_roles(
-    layout: Layout, kind: Kind, config: Mapping[str, Any], roles: Roles, rank: int | None
-) -> tuple[Symbols, tuple[ShapeFault, ...]]:
-    symbols: Symbols = {}
-    for symbol, pointer in kind.config_symbols.items():
-        value = at_pointer(config, pointer)
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            symbols[symbol] = value
-    main = {name: info for name, info in roles.items() if not layout.roles[name].declared_by and name in kind.shapes}
-    if any(not info.dtype for info in roles.values()):
-        return symbols, ()
-    empty = next((name for name, info in roles.items() if 0 in info.shape), None)
-    if empty is not None:
-        return symbols, (ShapeFault(EMPTY, empty),)
-    fault = _match_factors(kind, main, rank, symbols)
-    if fault is not None:
-        return symbols, (fault,)
-    faults: list[ShapeFault] = []
-    for name, info in roles.items():
-        if name in main or name not in kind.shapes:
-            continue
-        mismatch = match_shape(kind.shapes[name], info.shape, symbols)
-        if mismatch is not None:
-            faults.append(ShapeFault(DIMENSIONS if mismatch.axis is None else COMPANION, name, mismatch))
-    return symbols, tuple(faults)
-
-
-def _match_factors(kind: Kind, main: Roles, rank: int | None, symbols: Symbols) -> ShapeFault | None:
-    """Match the factors; on failure find out which of the usual mistakes it is."""
-    start = dict(symbols)
-    if rank is not None:
-        symbols["r"] = rank
-    first = _first_mismatch(kind, main, symbols)
-    if first is None:
-        return None
-    role, mismatch = first
-    if mismatch.axis is None:
-        return ShapeFault(DIMENSIONS, role, mismatch)
-    free = dict(start)
-    agrees = _first_mismatch(kind, main, free) is None and "r" in free
-    known = {**start, **({"r": rank} if rank is not None else {})}
-    symbols.clear()
-    symbols.update(free if agrees else known)
-    if _transposes(kind, main, known) and not (
-        agrees and free["r"] <= min(size for name, size in free.items() if name != REST)
-    ):
-        return ShapeFault(TRANSPOSED, role)
-    if agrees:
-        return ShapeFault(RANK, role, mismatch, free.get("r"))
-    return ShapeFault(FACTORS, role, mismatch)
-
-
-def _transposes(kind: Kind, main: Roles, known: Symbols) -> bool:
-    """Whether matrices fit with the known rank once each is transposed."""
-    if len(main) < 2 or kind.select.get("target") == "parameter":
-        return False
-    flipped = {name: info._replace(shape=info.shape[::-1]) for name, info in main.items()}
-    return _first_mismatch(kind, flipped, dict(known)) is None
-
-
-def _first_mismatch(kind: Kind, main: Roles, symbols: Symbols) -> tuple[str, Mismatch] | None:
-    for name, info in main.items():
-        mismatch = match_shape(kind.shapes[name], info.shape, symbols)
-        if mismatch is not None:
-            return name, mismatch
-    return None

@@ -37,6 +37,8 @@ __all__ = [
     "PatternKeys",
     "PatternTooCostly",
     "compile_pattern",
+    "dotted_key_matches",
+    "found_anywhere",
     "fullmatch",
     "layer_index",
     "pattern_key_matches",
@@ -158,6 +160,21 @@ def pattern_key_matches(pattern: str, path: str, budget: Budget | None = None) -
     if _is_dotted(pattern):
         return any(_same(pattern, tail) for tail in _tails(path) if len(tail) == len(pattern))
     return _compile_pattern_key(pattern).match(path, budget)
+
+
+def dotted_key_matches(pattern: str, path: str, budget: Budget | None = None) -> bool:
+    r"""Whether a key of a table that wants a dot in front of it, such as `block_size_pattern`, hits the module at `path`.
+
+    PEFT: `re.match(rf".*\.{pattern}$", path)` (the models of C3A and FourierFT). Raises PatternError, PatternTooCostly.
+    """
+    before = r".*\."
+    return _compile_within(rf"{before}{pattern}$", len(before), pattern).match(path, budget)
+
+
+def found_anywhere(pattern: str, path: str, budget: Budget | None = None) -> bool:
+    """Whether a pattern is found anywhere in `path`: `re.search(pattern, path)`; raises PatternError, PatternTooCostly."""
+    before = r"(?s:.*?)(?:"
+    return _compile_within(rf"{before}{pattern})", len(before), pattern).match(path, budget)
 
 
 def saved_module_matches(name: str, path: str, budget: Budget | None = None) -> bool:

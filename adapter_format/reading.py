@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from adapter_format.anatomy import dissect
 from adapter_format.checkpoint import Checkpoint
 from adapter_format.config import CONFIG_NAME, LEGACY_WEIGHTS_NAME, WEIGHTS_NAME
-from adapter_format.config_fields import fields_of
 from adapter_format.errors import UnreadableAdapterError, UsageError
 from adapter_format.layouts import Layout, layout_of
 from adapter_format.limits import DEFAULT_LIMITS, Limits
@@ -75,7 +74,7 @@ def assemble(
     layout = _layout_for(config)
     anatomy = None
     if layout is not None and header is not None and (header.tensors or header.readable):
-        anatomy = dissect(layout, config, header.tensors, _default_rank(layout))
+        anatomy = dissect(layout, config, header.tensors)
     return Checkpoint(
         listing,
         sub_adapters,
@@ -102,11 +101,6 @@ def checkpoint_in_memory(config: Mapping[str, Any], tensors: Mapping[str, Tensor
 def _layout_for(config: Mapping[str, Any] | None) -> Layout | None:
     method = config.get("peft_type") if config is not None else None
     return layout_of(method) if isinstance(method, str) else None
-
-
-def _default_rank(layout: Layout) -> int | None:
-    field = fields_of(layout.peft_type).get(layout.rank["field"])
-    return field.default if field is not None and isinstance(field.default, int) else None
 
 
 def _read_config(directory: str, listing: Listing, limits: Limits) -> bytes | None:

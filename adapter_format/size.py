@@ -6,18 +6,22 @@ from the shapes that the layout declares (spec, chapter Size).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapter_format.dtypes import BITS, DTYPES
 from adapter_format.errors import UsageError
-from adapter_format.layouts import layout_of
-from adapter_format.shapes import elements_of
+from adapter_format.expressions import NoValueError, UnknownSymbolError
+from adapter_format.layouts import index_of, layout_of, role_name
+from adapter_format.settling import RANK, Frame
+from adapter_format.shapes import elements_of, is_free
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from adapter_format.anatomy import Anatomy
+    from adapter_format.layouts import Layout
     from adapter_format.modules import Module
 
 
@@ -45,7 +49,7 @@ class PredictedSize(NamedTuple):
     Attributes:
         parameters: number of stored elements.
         bytes: bytes of tensor data.
-        per_module: parameters of each module given, in order.
+        per_module: parameters of each module given, in order, without those that modules share.
     """
 
     parameters: int
@@ -59,8 +63,9 @@ def stored_size(anatomy: Anatomy) -> StoredSize:
     formula = 0
     for group in anatomy.alike:
         for name, info in group[0].roles.items():
-            roles[name] = roles.get(name, 0) + info.nbytes * len(group)
-        formula += module_bytes(group[0]) * len(group)
+            role = role_name(name)
+            roles[role] = roles.get(role, 0) + info.nbytes * len(group)
+        formula += module_bytes(anatomy.layout, group[0]) * len(group)
     companions: dict[str, int] = {}
     for companion in anatomy.companions:
         companions[companion.what] = companions.get(companion.what, 0) + companion.info.nbytes
@@ -69,77 +74,78 @@ def stored_size(anatomy: Anatomy) -> StoredSize:
     return StoredSize(stored, formula, roles, companions, stored_roles - formula)
 
 
-def module_bytes(module: Module) -> int:
+def module_bytes(layout: Layout, module: Module) -> int:
     """Compute what the formula gives for one stored module, in the element types that it is stored in.
 
     Shapes that do not fit their kind give 0: rules report them.
     """
     total = 0
-    symbols = dict(module.symbols)
-    if module.rank is not None:
-        symbols["r"] = module.rank
-    for name, shape in module.kind.shapes.items():
-        info = module.roles.get(name)
-        if info is None or not info.dtype:
+    frame = Frame(layout, module.kind)
+    symbols = {**module.symbols, **module.given}
+    for name, info in module.roles.items():
+        shape = module.kind.shapes.get(role_name(name))
+        if shape is None or not info.dtype:
             continue
-        if any(dimension.left == "any" for dimension in shape):
+        if is_free(shape):
             total += info.nbytes
             continue
         try:
-            total += elements_of(shape, symbols) * BITS[info.dtype] // 8
-        except (KeyError, ZeroDivisionError):
+            total += elements_of(shape, frame.scope(symbols, index_of(name))) * BITS[info.dtype] // 8
+        except (UnknownSymbolError, NoValueError):
             continue
     return total
 
 
 def expected_size(
     modules: Mapping[str, tuple[int, int]] | Sequence[tuple[int, int]],
-    r: int,
+    r: int | None = None,
     dtype: str = "F32",
     *,
     peft_type: str = "LORA",
-    kind: str = "linear",
+    layer: str = "linear",
     roles: tuple[str, ...] = (),
     ranks: Mapping[str, int] | None = None,
+    config: Mapping[str, Any] | None = None,
 ) -> PredictedSize:
-    """Predict parameters and bytes from dimensions and rank.
+    """Predict parameters and bytes from dimensions and settings.
 
     >>> expected_size([(4096, 4096)] * 4 * 32, r=16, dtype="F16")[:2]
     (16777216, 33554432)
+    >>> expected_size([(64, 64)] * 2, peft_type="VERA", config={"r": 8}).parameters  # 2 * (64 + 8) + 8 * (64 + 64)
+    1168
 
     Args:
         modules: `(d_in, d_out)` in features of each adapted module, by path or in a list.
-        r: rank.
-        dtype: safetensors name of the element type.
+        r: rank; by default that of the config.
+        dtype: safetensors name of the element type of what is trained.
         peft_type: the method.
-        kind: the kind of base layer; its shapes may use no other symbols than r, d_in and d_out.
-        roles: further roles beside the required ones, such as `lora_magnitude_vector` for DoRA.
+        layer: the base layer, such as `linear`; its kinds may use no other features than d_in and d_out.
+        roles: further roles beside those that the config calls for, such as `lora_magnitude_vector` for DoRA.
         ranks: rank by path, for modules that differ from `r`.
+        config: further settings, as in `adapter_config.json`; absent fields have PEFT's defaults.
 
     Raises:
-        UsageError: the method, the kind, the element type or a size is not known.
+        UsageError: the method, the layer, the element type or a size is not known, or the sizes do not go together.
     """
+    from adapter_format.prediction import predict
+
     layout = layout_of(peft_type)
     if layout is None:
         raise UsageError(f"No layout is known for the method {peft_type!r}.")
     if dtype not in DTYPES:
         raise UsageError(f"The element type {dtype!r} is none of {', '.join(DTYPES)}.")
-    try:
-        declared = layout.kind(kind).shapes
-    except KeyError:
-        names = ", ".join(kind.name for kind in layout.kinds)
-        raise UsageError(f"The kind {kind!r} is none of {names}.") from None
-    wanted = [name for name in declared if name in roles or not layout.roles[name].declared_by]
     named = modules if isinstance(modules, Mapping) else {str(index): dims for index, dims in enumerate(modules)}
-    counts: list[int] = []
-    for path, (d_in, d_out) in named.items():
-        rank = (ranks or {}).get(path, r)
-        if min(rank, d_in, d_out) < 1:
-            raise UsageError(f"Rank and features must be positive, found r={rank}, d_in={d_in}, d_out={d_out}.")
-        symbols = {"r": rank, "d_in": d_in, "d_out": d_out}
-        try:
-            counts.append(sum(elements_of(declared[name], symbols) for name in wanted))
-        except KeyError as error:
-            raise UsageError(f"The kind {kind!r} needs a value for {error}.") from None
-    parameters = sum(counts)
-    return PredictedSize(parameters, parameters * BITS[dtype] // 8, tuple(counts))
+    settings: dict[str, Any] = dict(config or {})
+    rank = layout.values.get(RANK)
+    if r is not None and rank is not None:
+        settings[rank.field] = r
+    tensors = predict(layout, settings, named, layer, roles, ranks or {})
+    counts = dict.fromkeys(named, 0)
+    parameters = nbytes = 0
+    for tensor in tensors:
+        elements = math.prod(tensor.shape)
+        parameters += elements
+        nbytes += elements * BITS[tensor.dtype or dtype] // 8
+        if tensor.path in counts:
+            counts[tensor.path] += elements
+    return PredictedSize(parameters, nbytes, tuple(counts.values()))

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapter_format.layouts import Layout, auxiliary
+from adapter_format.module_values import STEPS_FOR_ALL_PATHS
 from adapter_format.pattern_budget import Budget
-from adapter_format.patterns import (
-    PatternError,
-    PatternKeys,
-    PatternTooCostly,
-    fullmatch,
-    layer_index,
-    pattern_key_matches,
-    saved_module_matches,
-)
+from adapter_format.patterns import PatternError, PatternTooCostly, fullmatch, layer_index, saved_module_matches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,8 +20,8 @@ NOT_NAMED = "not-named"
 OTHER_LAYER = "other-layer"
 UNDECIDED = "undecided"
 
-_STEPS_FOR_ALL_PATHS = 2_000_000
-"""What matching the patterns of one adapter may cost in all: under half a second."""
+ENDINGS = "endings"
+"""How the layouts call targets that are plain ends of paths, dot or not."""
 
 Suffixes = tuple[tuple[int, frozenset[str]], ...]
 
@@ -52,17 +46,25 @@ class Targets(NamedTuple):
     by_number: bool = True
 
 
-def read_targets(layout: Layout, config: Mapping[str, Any]) -> Targets:
-    """Prepare the targeting fields of a config; fields of a wrong type count as absent."""
-    field = layout.targets
+def read_targets(layout: Layout, config: Mapping[str, Any]) -> Targets | None:
+    """Prepare the targeting fields of a config; fields of a wrong type count as absent.
+
+    Returns:
+        The targets; None if the method adapts no modules.
+    """
+    if not layout.targets:
+        return None
+    field = defaultdict(str, layout.targets)
     wanted = config.get(field["modules"])
+    if isinstance(wanted, str) and field["matching"] == ENDINGS:
+        return _by_ending(wanted)
     names = _strings(wanted if not isinstance(wanted, dict) else list(wanted))
     pattern = wanted if isinstance(wanted, str) else None
     parameters = _strings(config.get(field["parameters"]))
     named = _by_length(names)
     owners = _by_length([parameter.rpartition(".")[0] for parameter in parameters])
     saved = _strings(config.get(auxiliary().saved_modules_field))
-    budget = Budget(_STEPS_FOR_ALL_PATHS)
+    budget = Budget(STEPS_FOR_ALL_PATHS)
     anywhere = any("." not in parameter for parameter in parameters)
     base_layer = f".{auxiliary().base_layer_part}"
 
@@ -88,7 +90,7 @@ def read_targets(layout: Layout, config: Mapping[str, Any]) -> Targets:
         decide = _plain_decision(named, config, field) if not parameters else None
         if decide is not None:
             by_number = any(character.isdigit() for name in names for character in name)
-            covers = _through_base_layers(decide, config, field["modules"], base_layer)
+            covers = _through_base_layers(decide, config, field, base_layer)
             return Targets(names, None, (), covers, is_parameter, by_number)
 
     def decide_fully(path: str) -> str:
@@ -112,9 +114,17 @@ def read_targets(layout: Layout, config: Mapping[str, Any]) -> Targets:
         except (PatternError, PatternTooCostly):
             return UNDECIDED
 
-    return Targets(
-        names, pattern, parameters, _through_base_layers(safely, config, field["modules"], base_layer), is_parameter
-    )
+    covers = _through_base_layers(safely, config, field, base_layer)
+    return Targets(names, pattern, parameters, covers, is_parameter)
+
+
+def _by_ending(ending: str) -> Targets:
+    """The targets of a method that takes its one string for the end of a module's path."""
+
+    def covers(path: str) -> str:
+        return COVERED if path.endswith(ending) else NOT_NAMED
+
+    return Targets((ending,), None, (), covers, lambda _: False)
 
 
 def _plain_decision(
@@ -130,11 +140,12 @@ def _plain_decision(
 
 
 def _through_base_layers(
-    decide: Callable[[str], str], config: Mapping[str, Any], modules_field: str, base_layer: str
+    decide: Callable[[str], str], config: Mapping[str, Any], field: Mapping[str, str], base_layer: str
 ) -> Callable[[str], str]:
     """Let a module inside a wrapped layer count as its owner, and a tied head as its embedding."""
     embeddings = auxiliary().embedding_modules
-    tied = config.get("ensure_weight_tying") is True and _mentions(config.get(modules_field), embeddings)
+    modules_field, tying_field = field["modules"], field["tying"]
+    tied = config.get(tying_field) is True and _mentions(config.get(modules_field), embeddings)
 
     def covers(path: str) -> str:
         reason = decide(path)
@@ -201,40 +212,3 @@ def _in_layers(config: Mapping[str, Any], field: Mapping[str, str], path: str, b
         if index is not None:
             return index in indices
     return False
-
-
-def value_by_path(config: Mapping[str, Any], field: str, pattern_field: str) -> Callable[[str], Any]:
-    """Return a function that gives a per-module value such as the rank: the first matching pattern's, else the field's.
-
-    Patterns that are no regex, or that can't be matched in bounded time, count as not matching; rules report them.
-    """
-    usual = config.get(field)
-    patterns = config.get(pattern_field)
-    if not isinstance(patterns, dict) or not patterns:
-        return lambda _: usual
-    keys = _lookup(patterns)
-    budget = Budget(_STEPS_FOR_ALL_PATHS)
-
-    def value(path: str) -> Any:
-        try:
-            pattern = keys.first(path, budget) if keys is not None else None
-        except (PatternError, PatternTooCostly):
-            pattern = None
-        return patterns[pattern] if pattern is not None else patterns.get(path, usual)
-
-    return value
-
-
-def _lookup(patterns: Mapping[str, Any]) -> PatternKeys | None:
-    """Prepare the patterns that are regexes; None if there are too many to match in bounded time."""
-    try:
-        return PatternKeys([pattern for pattern in patterns if _is_sound(pattern)])
-    except PatternTooCostly:
-        return None
-
-
-def _is_sound(pattern: str) -> bool:
-    try:
-        return pattern_key_matches(pattern, "") or True
-    except (PatternError, PatternTooCostly):
-        return False

@@ -160,8 +160,8 @@ def check_companions(checkpoint: Checkpoint) -> Iterator[Finding]:
     base = [c for c in anatomy.companions_that_are(parts.BASE_WEIGHT) if not is_suffixed_role(anatomy, c.path)]
     biases = [c for c in base if c.path.endswith(".bias")]
     layer_biases = [c for c in in_layers if c.path.endswith(".bias")]
-    of_adapted = anatomy.layout.bias["modes"].get(str(config.get(anatomy.layout.bias["field"]))) == "adapted"
-    if of_adapted and layer_biases:
+    declared_biases = parts.stored_biases(anatomy.layout, config)
+    if declared_biases == "adapted" and layer_biases:
         # PEFT writes them so when another adapter, loaded beside this one, adapts those modules.
         text = f"Biases of modules that this adapter does not adapt: {tensors_of(len(layer_biases))}; they are dropped."
         yield UNKNOWN_BIAS.finding(
@@ -192,12 +192,10 @@ def check_companions(checkpoint: Checkpoint) -> Iterator[Finding]:
     if old:
         text = f"Biases of adapted modules under their old key: {tensors_of(len(old))}, such as {old[0].info.name!r}."
         yield OLD_BIAS_KEY.finding(text, places(c.info.name for c in old))
-    if config.get(anatomy.layout.bias["field"], "none") in ("all", "lora_only") and not anatomy.companions_that_are(
-        parts.BIAS
-    ):
-        mode = config[anatomy.layout.bias["field"]]
-        text = f"`bias` is {mode!r}, but the file holds no bias."
-        yield BIAS_MISSING.finding(text, [Location(CONFIG_NAME, pointer="/bias")])
+    if declared_biases != "none" and not anatomy.companions_that_are(parts.BIAS):
+        field = anatomy.layout.bias["field"]
+        text = f"`{field}` is {config.get(field)!r}, but the file holds no bias."
+        yield BIAS_MISSING.finding(text, [Location(CONFIG_NAME, pointer=f"/{field}")])
 
 
 def _is_adapted_twice(path: str, anatomy: Anatomy) -> bool:
@@ -216,7 +214,7 @@ def _check_saved_modules(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterato
     wanted = config.get(declared.saved_modules_field)
     stored = [c.path for c in anatomy.companions_that_are(parts.SAVED_MODULE)]
     copies = anatomy.companions_that_are(parts.SAVED_COPY)
-    misspelt = [c for c in copies if not _is_plain_copy(c.path) and not _is_spare_bias(c.path, config, stored)]
+    misspelt = [c for c in copies if not _is_plain_copy(c.path) and not _is_spare_bias(c.path, anatomy, config, stored)]
     if misspelt:
         text = f"Spelled as in memory, not as on disk: {tensors_of(len(misspelt))} of saved modules, such as {misspelt[0].info.name!r}."
         yield SAVED_MODULE_SPELLING.finding(text, places(c.info.name for c in misspelt))
@@ -260,9 +258,9 @@ def _is_plain_copy(path: str) -> bool:
     return any(part in memory and len(parts_of_path) - index == 2 for index, part in enumerate(parts_of_path))
 
 
-def _is_spare_bias(path: str, config: Mapping[str, Any], stored: list[str]) -> bool:
-    """Whether a copy is a bias that PEFT stores a second time, with `bias: all`, beside the one that it loads."""
-    if config.get("bias") != "all" or not path.endswith(".bias"):
+def _is_spare_bias(path: str, anatomy: Anatomy, config: Mapping[str, Any], stored: list[str]) -> bool:
+    """Whether a copy is a bias that PEFT stores a second time, with all biases, beside the one that it loads."""
+    if parts.stored_biases(anatomy.layout, config) != "all" or not path.endswith(".bias"):
         return False
     parts_of_path = path.split(".")
     memory = auxiliary().memory_parts

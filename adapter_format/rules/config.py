@@ -18,6 +18,8 @@ from adapter_format.rules.edits import (
     mutation,
 )
 from adapter_format.rules.rule import Rule
+from adapter_format.semantics import alpha_value
+from adapter_format.settling import RANK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -255,7 +257,9 @@ def _check_values(config: Mapping[str, Any], layout: Layout) -> Iterator[Finding
     from adapter_format.config_fields import fields_of
     from adapter_format.schema_check import float_integers, is_valid, violations
 
-    rank_field, alpha_field = layout.rank["field"], layout.scaling["numerator"]
+    ranks, numerator = layout.values.get(RANK), alpha_value(layout)
+    rank_field = ranks.field if ranks is not None and not ranks.may_be_zero and not ranks.raw else ""
+    alpha_field = numerator.field if numerator is not None else ""
     rank = config.get(rank_field, 1)
     if isinstance(rank, int) and not isinstance(rank, bool) and rank <= 0:
         text = f"`{rank_field}` is {quote(rank)}, expected an integer of at least 1."
@@ -331,6 +335,8 @@ def check_initialisation(checkpoint: Checkpoint) -> Iterator[Finding]:
     if config is None or checkpoint.layout is None:
         return
     declared = checkpoint.layout.initialisation
+    if not declared:
+        return
     name = declared["field"]
     init = config.get(name)
     if isinstance(init, str) and re.match(declared["not_repeatable"], init):

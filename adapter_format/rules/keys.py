@@ -8,7 +8,8 @@ from adapter_format import anatomy as parts
 from adapter_format import keys as spelling
 from adapter_format.config import WEIGHTS_NAME
 from adapter_format.findings import Finding, Location
-from adapter_format.layouts import auxiliary
+from adapter_format.keys import key_of
+from adapter_format.layouts import BARE, CATEGORY, MODEL_PREFIX, MODULE, auxiliary, index_of, instance_of, role_name
 from adapter_format.rules.edits import (
     CopyTensor,
     DropConfig,
@@ -18,12 +19,16 @@ from adapter_format.rules.edits import (
     mutation,
 )
 from adapter_format.rules.rule import Rule
+from adapter_format.shape_functions import category
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from adapter_format.anatomy import Anatomy
     from adapter_format.checkpoint import Checkpoint
+    from adapter_format.findings import Severity
+    from adapter_format.layouts import Layout
+    from adapter_format.modules import Module
 
 _RENAME = "Rename the keys; the tensor bytes stay as they are."
 MISSING_KEYS = "Found missing adapter keys while loading the checkpoint"
@@ -120,8 +125,8 @@ DUPLICATE_ROLE = Rule(
 RULES = tuple(value for value in list(globals().values()) if isinstance(value, Rule))
 
 _SPELLING_RULES = {
-    spelling.PREFIX_MISSING: (KEY_PREFIX_MISSING, "do not start with `base_model.model.`"),
-    spelling.PREFIX_DOUBLED: (KEY_PREFIX_DOUBLED, "have the prefix `base_model.model.` twice"),
+    spelling.PREFIX_MISSING: (KEY_PREFIX_MISSING, "do not start with `{prefix}`"),
+    spelling.PREFIX_DOUBLED: (KEY_PREFIX_DOUBLED, "have more in front of them than the prefix `{prefix}` once"),
     spelling.WRAPPER: (KEY_WRAPPER, "carry the name of a wrapper"),
     spelling.SUFFIX: (ROLE_MISSPELT, "misspell the name of a role"),
     spelling.ADAPTER_NAME: (ADAPTER_NAME_IN_KEY, "still carry the adapter's name"),
@@ -153,7 +158,7 @@ def check_spelling(checkpoint: Checkpoint) -> Iterator[Finding]:
         as_stored = total - len(found)
         who = "PEFT before 0.21, like Transformers, matches" if fault == spelling.ADAPTER_NAME else "PEFT matches"
         text = (
-            f"{len(found)} of {total} keys {what}; as stored, {who} {as_stored} of {total} keys. "
+            f"{len(found)} of {total} keys {what.format(prefix=_prefix(anatomy, first))}; as stored, {who} {as_stored} of {total} keys. "
             f"{first.key!r} should be {first.canonical!r}."
         )
         # A base may have an attribute of that name itself: inside the prefix, the folder alone can't tell.
@@ -177,58 +182,126 @@ def is_suffixed_role(anatomy: Anatomy, path: str) -> bool:
     return bare != path and any(bare.endswith(f".{role.suffix}") for role in anatomy.layout.roles.values())
 
 
+def _prefix(anatomy: Anatomy, misspelling: parts.Misspelling) -> str:
+    prefixes = (anatomy.layout.prefix, MODEL_PREFIX)
+    return next((prefix for prefix in prefixes if prefix and misspelling.canonical.startswith(prefix)), MODEL_PREFIX)
+
+
 def check_roles(checkpoint: Checkpoint) -> Iterator[Finding]:
-    """Judge completeness: every module has the roles that its kind and the config call for, and no others."""
+    """Judge completeness: every unit has the roles that its kind and the config call for, and no others."""
     anatomy, config = checkpoint.anatomy, checkpoint.config
     if anatomy is None:
         return
-    if not anatomy.modules:
+    if not anatomy.modules and (not anatomy.shared or _needs_modules(anatomy.layout)):
         foreign = (parts.OTHER_METHOD, parts.OTHER_WRITER)
         if not any(c.what in foreign or is_suffixed_role(anatomy, c.path) for c in anatomy.companions):
             kept = f"; its {tensors_of(len(anatomy.companions))} are companions" if anatomy.companions else ""
+            kept = "; those of single modules are missing" if anatomy.shared else kept
             text = f"The file holds no tensor of {anatomy.layout.title}{kept}."
             yield NO_ADAPTER_TENSORS.finding(text, [Location(WEIGHTS_NAME)])
         return
-    yield from _check_partners(anatomy)
-    if config is None:
-        return
-    declared = parts.declared_roles(anatomy, config)
-    for role, wanted in declared.items():
-        definition = anatomy.layout.roles[role]
-        if not definition.declared_by:
-            continue
-        field = next(iter(definition.declared_by))
-        holders = [module for group in anatomy.alike if role in group[0].roles for module in group]
-        if not wanted and holders:
-            text = f"{tensors_of(len(holders))} `{definition.suffix}` ({definition.purpose}), but `{field}` is not set in the config."
-            yield ROLE_UNDECLARED.finding(
-                text,
-                places(module.roles[role].name for module in holders),
-                mend=f"Set `{field}` as it was in training, or remove the tensors.",
-            )
-        if wanted:
-            lacking = [
-                module
-                for group in anatomy.alike
-                if role not in group[0].roles and role in group[0].kind.shapes
-                for module in group
-            ]
-            if lacking:
-                text = f"`{field}` is set, but {len(lacking)} of {len(anatomy.modules)} modules have no `{definition.suffix}` ({definition.purpose})."
-                yield ROLE_MISSING.finding(text, places(next(iter(m.roles.values())).name for m in lacking))
-
-
-def _check_partners(anatomy: Anatomy) -> Iterator[Finding]:
-    lacking: dict[str, list[str]] = {}
+    declared = parts.declared_roles(anatomy, config or {})
+    lacking: dict[str, list[Module]] = {}
+    surplus: dict[str, list[Module]] = {}
     for group in anatomy.alike:
-        for role in group[0].kind.shapes:
-            if role not in group[0].roles and not anatomy.layout.roles[role].declared_by:
-                lacking.setdefault(role, []).extend(module.path for module in group)
-    for role, paths in lacking.items():
-        suffix = anatomy.layout.roles[role].suffix
-        text = f"{len(paths)} of {len(anatomy.modules)} modules have no `{suffix}`, first `{paths[0]}`."
-        keys = (next(iter(anatomy.modules[path].roles.values())).name for path in paths)
-        yield PARTNER_MISSING.finding(text, places(keys))
+        unit, stored = group[0], parts.stored_roles(group[0])
+        for role in unit.kind.shapes:
+            if parts.has_role(unit, role, declared) and (role not in stored or _missing_numbers(anatomy, unit, role)):
+                if unit.symbols.get(anatomy.layout.roles[role].counted_as) != 0:
+                    lacking.setdefault(role, []).extend(group)
+        for role in stored:
+            if not parts.has_role(unit, role, declared):
+                surplus.setdefault(role, []).extend(group)
+    for role, units in lacking.items():
+        conditional = anatomy.layout.roles[role].declared_by and role not in units[0].kind.always
+        if not conditional or config is not None:
+            yield _lacking(anatomy, role, units) if not conditional else _declared_but_lacking(anatomy, role, units)
+    yield from _missing_shared(anatomy, declared, known=config is not None)
+    for role, units in surplus.items() if config is not None else ():
+        if anatomy.layout.roles[role].undeclared == "dropped":
+            yield _undeclared(anatomy, role, units)
+
+
+def _needs_modules(layout: Layout) -> bool:
+    """Whether an adapter of the method has tensors of single modules under any config."""
+    return any(role.scope == MODULE and not role.declared_by for role in layout.roles.values())
+
+
+def _missing_numbers(anatomy: Anatomy, unit: Module, role: str) -> bool:
+    """Whether there are holes among the numbered tensors of a role."""
+    if not anatomy.layout.roles[role].counted_as:
+        return False
+    places_taken = {
+        unit.symbols.get(instance_of("index", index_of(name)), -1) for name in unit.roles if role_name(name) == role
+    }
+    return places_taken != set(range(len(places_taken)))
+
+
+def _severity(anatomy: Anatomy, role: str) -> Severity | None:
+    return None if anatomy.layout.roles[role].missing == "harms" else "warning"
+
+
+def _lacking(anatomy: Anatomy, role: str, units: list[Module]) -> Finding:
+    suffix = anatomy.layout.roles[role].suffix
+    keys = places(next(iter(unit.roles.values())).name for unit in units)
+    text = f"{_of_all(anatomy, units)} no `{suffix}`, first {_called(units[0])}."
+    return PARTNER_MISSING.finding(text, keys, severity=_severity(anatomy, role))
+
+
+def _declared_but_lacking(anatomy: Anatomy, role: str, units: list[Module]) -> Finding:
+    definition = anatomy.layout.roles[role]
+    field = next(iter(definition.declared_by))
+    text = f"{_call(field)} for them, but {_of_all(anatomy, units)} no `{definition.suffix}` ({definition.purpose})."
+    keys = places(next(iter(unit.roles.values())).name for unit in units)
+    return ROLE_MISSING.finding(text, keys, severity=_severity(anatomy, role))
+
+
+def _undeclared(anatomy: Anatomy, role: str, units: list[Module]) -> Finding:
+    definition = anatomy.layout.roles[role]
+    keys = [info.name for unit in units for name, info in unit.roles.items() if role_name(name) == role]
+    what = f"{tensors_of(len(keys))} `{definition.suffix}` ({definition.purpose})"
+    if not definition.declared_by or role not in units[0].kind.shapes:
+        text = f"{what}, which modules of the kind {units[0].kind.name!r} do not have under this config."
+        return ROLE_UNDECLARED.finding(text, places(keys))
+    field = next(iter(definition.declared_by))
+    text = f"{what}, but `{field}` in the config does not call for them."
+    mend = f"Set `{field}` as it was in training, or remove the tensors."
+    return ROLE_UNDECLARED.finding(text, places(keys), mend=mend)
+
+
+def _call(field: str) -> str:
+    return f"`{field}` calls"
+
+
+def _of_all(anatomy: Anatomy, units: list[Module]) -> str:
+    if units[0].kind.scope != MODULE:
+        return "the adapter has"
+    total = len(anatomy.modules)
+    return f"{len(units)} of {total} modules have"
+
+
+def _called(unit: Module) -> str:
+    if unit.kind.scope == MODULE:
+        return f"`{unit.path}`"
+    return f"of the group `{unit.path}`" if unit.path else "of the whole"
+
+
+def _missing_shared(anatomy: Anatomy, declared: Mapping[str, bool], *, known: bool) -> Iterator[Finding]:
+    """Find groups of shared tensors of which none is there."""
+    layout = anatomy.layout
+    for role in layout.roles.values():
+        if role.scope == MODULE or role.counted_as or not declared[role.name] or (role.declared_by and not known):
+            continue
+        names = {category(path) for path in anatomy.modules} if role.scope == CATEGORY else {""}
+        absent = sorted(name for name in names if name not in anatomy.shared)
+        if not absent or (role.scope == BARE and any(c.path == role.suffix for c in anatomy.companions)):
+            continue
+        keys = [key_of(layout, name, role.name) for name in absent]
+        text = f"The file has no {keys[0]!r} ({role.purpose})" + (
+            f" and {len(keys) - 1} more like it." if keys[1:] else "."
+        )
+        rule = ROLE_MISSING if role.declared_by else PARTNER_MISSING
+        yield rule.finding(text, [Location(WEIGHTS_NAME)] * len(keys), severity=_severity(anatomy, role.name))
 
 
 CHECKS = (check_spelling, check_roles)

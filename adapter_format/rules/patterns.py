@@ -7,17 +7,21 @@ from typing import TYPE_CHECKING, Any
 from adapter_format.config import CONFIG_NAME
 from adapter_format.findings import Finding, Location
 from adapter_format.layouts import auxiliary
+from adapter_format.module_values import EXACT, MATCHING
 from adapter_format.pattern_budget import Budget
-from adapter_format.patterns import PatternError, PatternTooCostly, compile_pattern, pattern_key_matches
+from adapter_format.patterns import PatternError, PatternTooCostly, compile_pattern
 from adapter_format.rules.edits import SetConfig, mutation
 from adapter_format.rules.rule import Rule
 from adapter_format.rules.targeting import saved_paths
+from adapter_format.semantics import alpha_value
+from adapter_format.targets import ENDINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from adapter_format.anatomy import Anatomy
     from adapter_format.checkpoint import Checkpoint
+    from adapter_format.layouts import Value
 
 PATTERN_UNMATCHED = Rule(
     "AF324", "pattern-matches-nothing", "warning", "CFG-10", "A rank or alpha pattern matches no stored module",
@@ -64,21 +68,23 @@ def check_patterns(checkpoint: Checkpoint) -> Iterator[Finding]:
     if config is None or layout is None:
         return
     paths = list(anatomy.modules) if anatomy is not None else []
-    for field in (layout.targets["modules"], layout.targets["excluded"]):
+    regexes = () if layout.targets.get("matching") == ENDINGS else ("modules", "excluded")
+    for field in (layout.targets[name] for name in regexes if name in layout.targets):
         value = config.get(field)
         if isinstance(value, str) and value.lower() != "all-linear":
             yield from _check_pattern(value, Location(CONFIG_NAME, pointer=f"/{field}"), paths)
-    for field in (layout.targets["layers_pattern"], auxiliary().saved_modules_field):
+    for field in (layout.targets.get("layers_pattern", ""), auxiliary().saved_modules_field):
         value = config.get(field)
         for index, item in enumerate(value if isinstance(value, list) else [value]):
             if isinstance(item, str):
                 pointer = f"/{field}/{index}" if isinstance(value, list) else f"/{field}"
                 yield from _check_pattern(item, Location(CONFIG_NAME, pointer=pointer))
-    for field in (layout.rank["pattern"], layout.scaling["pattern"]):
-        patterns = config.get(field)
+    alpha = alpha_value(layout)
+    for value in (*layout.values.values(), *((alpha,) if alpha is not None else ())):
+        patterns = config.get(value.pattern) if value.pattern else None
         if isinstance(patterns, dict):
             saved = saved_paths(anatomy) if anatomy is not None else []
-            yield from _check_pattern_table(field, patterns, paths, saved, has_parameters=_has_parameters(anatomy))
+            yield from _check_pattern_table(value, patterns, paths, saved, has_parameters=_has_parameters(anatomy))
 
 
 def _has_parameters(anatomy: Anatomy | None) -> bool:
@@ -100,8 +106,12 @@ def _check_pattern(pattern: str, place: Location, paths: Iterable[str] = ()) -> 
 
 
 def _check_pattern_table(
-    field: str, patterns: Mapping[str, Any], paths: list[str], saved: list[str], *, has_parameters: bool
+    value: Value, patterns: Mapping[str, Any], paths: list[str], saved: list[str], *, has_parameters: bool
 ) -> Iterator[Finding]:
+    field, matches = value.pattern, MATCHING[value.matching]
+    if value.matching == EXACT:
+        yield from _check_exact_table(value, patterns, paths)
+        return
     sound: list[str] = []
     for pattern in patterns:
         broken = list(_check_pattern(pattern, Location(CONFIG_NAME, pointer=f"/{field}/{_escape(pattern)}")))
@@ -118,10 +128,10 @@ def _check_pattern_table(
             # A whole path is taken for itself alone: adapters with an entry a module have thousands of pairs.
             for path in [pattern] if pattern in hits else paths:
                 budget.spend(_STEPS_OF_A_PAIR)
-                if pattern == path or pattern_key_matches(pattern, path, budget):
+                if pattern == path or matches(pattern, path, budget):
                     hits[path].append(pattern)
                     used.add(pattern)
-            if pattern not in used and any(pattern_key_matches(pattern, path, budget) for path in saved):
+            if pattern not in used and any(matches(pattern, path, budget) for path in saved):
                 used.add(pattern)
     except (PatternError, PatternTooCostly) as error:
         place = Location(CONFIG_NAME, pointer=f"/{field}")
@@ -138,6 +148,16 @@ def _check_pattern_table(
         count = sum(len({repr(patterns[pattern]) for pattern in found}) > 1 for found in hits.values())
         text = f"`{field}`: {first[:60]!r} and {second[:60]!r} both match (in {count} of {len(paths)} modules) and give different values; the first in order wins."
         yield PATTERN_ORDER.finding(text, [Location(CONFIG_NAME, pointer=f"/{field}/{_escape(first)}")])
+
+
+def _check_exact_table(value: Value, patterns: Mapping[str, Any], paths: list[str]) -> Iterator[Finding]:
+    """Find entries of a table, whose keys are no patterns, that belong to no stored module."""
+    known = {(value.key or "{path}").replace("{path}", path) for path in paths}
+    unused = [pattern for pattern in patterns if pattern not in known] if known else []
+    if unused:
+        where = [Location(CONFIG_NAME, pointer=f"/{value.pattern}/{_escape(pattern)}") for pattern in unused]
+        text = f"`{value.pattern}`: {unused[0][:80]!r} is no stored module ({len(unused)} of {len(patterns)} entries are none)."
+        yield PATTERN_UNMATCHED.finding(text, where)
 
 
 def _escape(part: str) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from adapter_format import anatomy as parts
-from adapter_format import modules as faults
+from adapter_format import settling as faults
 from adapter_format.config import CONFIG_NAME, WEIGHTS_NAME
 from adapter_format.dtypes import DTYPES
 from adapter_format.findings import Finding, Location
-from adapter_format.layouts import auxiliary
+from adapter_format.layouts import MODULE, auxiliary, role_name
 from adapter_format.rules.edits import (
     AddTensor,
     CastTensors,
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from adapter_format.anatomy import Anatomy
     from adapter_format.checkpoint import Checkpoint
-    from adapter_format.modules import Module, ShapeFault
+    from adapter_format.modules import Module
+    from adapter_format.settling import ShapeFault
 
 _MISMATCH = "size mismatch for base_model.model"
 
@@ -115,6 +116,18 @@ EXPERTS_UNEVEN = Rule(
     "Save the adapter again, or correct `r`.", "raises",
     (mutation("experts", ReshapeTensors(r"layers\.0\..*lora_[A]", (7, 8))),), quotes=(_MISMATCH,), pains=("P07",),
 )  # fmt: skip
+SETTING_MISMATCH = Rule(
+    "AF414", "setting-mismatch", "error", "LAY-2", "The tensors have another size than a field of the config gives",
+    "PEFT builds its layers from the config and stops at the first tensor of another size.",
+    "Set the field to the value that the adapter was trained with.", "raises",
+    (mutation("circulant", SetConfig("/block_size", 2)),), quotes=(_MISMATCH,), pains=("P25",),
+)  # fmt: skip
+INDEX_DTYPE = Rule(
+    "AF415", "index-dtype", "warning", "LAY-5", "A tensor that counts or points is stored in another element type",
+    "Positions and counts are whole numbers of one type; PEFT converts others as they stand, other readers need not.",
+    "Store the tensor in the element type named.", "silent-ok",
+    (mutation("sparse", CastTensors(r"shira_indices$", "F32")),),
+)  # fmt: skip
 TOKEN_ROWS = Rule(
     "AF413", "token-rows", "error", "LAY-7", "Trained tokens and their indices differ in number",
     "Each row of `trainable_tokens_delta` replaces the row of one index; PEFT stops if the numbers differ.",
@@ -143,19 +156,28 @@ def check_shapes(checkpoint: Checkpoint) -> Iterator[Finding]:
     anatomy, config = checkpoint.anatomy, checkpoint.config
     if anatomy is None or any(_is_on(config, name) for name in anatomy.layout.retired_layouts):
         return
-    by_fault: dict[str, list[tuple[Module, ShapeFault]]] = {}
+    by_fault: dict[tuple[str, str], list[tuple[Module, ShapeFault]]] = {}
     for group in anatomy.alike:
         for fault in group[0].faults:
             name = fault.fault
             if name == faults.FACTORS and group[0].kind.select.get("target") == "parameter":
                 name = "experts"
-            by_fault.setdefault(name, []).extend((module, fault) for module in group)
-    for name, found in by_fault.items():
+            by_fault.setdefault((name, fault.symbol), []).extend((module, fault) for module in group)
+    for (name, _), found in by_fault.items():
         rule, text = _describe(name, found, anatomy)
         keys = [module.roles[fault.role].name for module, fault in found]
         sharded = any(len(module.roles[fault.role].shape) < 2 for module, fault in found)
         mend = None if rule is not WRONG_DIMENSIONS or sharded else "Save the adapter again with the shapes named."
-        yield rule.finding(text, places(keys), mend=mend)
+        yield rule.finding(text, places(keys), mend=_setting_mend(anatomy, found[0][1]) or mend)
+
+
+def _setting_mend(anatomy: Anatomy, fault: ShapeFault) -> str | None:
+    """Name the field and the value that would fit, where a single setting is to blame that is not the rank."""
+    value = anatomy.layout.values.get(fault.symbol)
+    if value is None or fault.symbol == faults.RANK or value.raw or value.take != "value":
+        return None
+    table = f", or the entry of `{value.pattern}`," if value.pattern else ""
+    return f"Set `{value.field}`{table} to {fault.found}, if that is what the adapter was trained with."
 
 
 def _is_on(config: Mapping[str, Any] | None, name: str) -> bool:
@@ -167,15 +189,25 @@ def _describe(name: str, found: list[tuple[Module, ShapeFault]], anatomy: Anatom
     module, fault = found[0]
     info = module.roles[fault.role]
     shape = list(info.shape)
-    total = len(anatomy.modules)
-    declared = module.kind.shapes.get(fault.role)
+    declared = module.kind.shapes.get(role_name(fault.role))
     expected = format_shape(declared) if declared is not None else "none"
-    count = f"{len(found)} of {total} modules"
-    if name == faults.RANK:
-        stored = fault.found_rank if fault.found_rank is not None else "another"
-        return RANK_MISMATCH, (
-            f"{count} are stored with rank {stored}, but the config gives {module.rank}; first `{module.path}`, "
-            f"{anatomy.layout.roles[fault.role].suffix} of shape {shape}."
+    shared = module.kind.scope != MODULE
+    count = "shared tensors" if shared else f"{len(found)} of {len(anatomy.modules)} modules"
+    where = f"first `{module.path}`, " if module.path else ""
+    if name == faults.SETTING:
+        what, rule = anatomy.layout.symbols.get(fault.symbol, fault.symbol), SETTING_MISMATCH
+        if fault.symbol == faults.RANK:
+            what, rule = "rank", RANK_MISMATCH
+        field = "" if rule is RANK_MISMATCH else f" (`{anatomy.layout.values[fault.symbol].field}`)"
+        stored = fault.found if fault.found is not None else "another"
+        return rule, (
+            f"{count[:1].upper()}{count[1:]} are stored with {what.partition(':')[0]} {stored}, but the config gives "
+            f"{module.given.get(fault.symbol)}{field}; {where}{anatomy.layout.role(fault.role).suffix} of shape {shape}."
+        )
+    if name == faults.RELATION:
+        return SETTING_MISMATCH, (
+            f"{count[:1].upper()}{count[1:]} do not go with the config: {fault.sentence}; {where}{info.name!r} has the "
+            f"shape {shape}."
         )
     if name == faults.EMPTY:
         return EMPTY_TENSOR, f"{count} hold tensors without elements; {info.name!r} has the shape {shape}."
@@ -194,7 +226,12 @@ def _describe(name: str, found: list[tuple[Module, ShapeFault]], anatomy: Anatom
         wanted = fault.mismatch.expected if fault.mismatch else ""
         return EXPERTS_UNEVEN, f"{info.name!r} has the shape {shape}, expected {expected} with {wanted} ({count})."
     sizes = ", ".join(f"{role} {list(stored.shape)}" for role, stored in module.roles.items())
-    return FACTORS_DISAGREE, f"The factors of `{module.path}` do not fit each other: {sizes} ({count})."
+    of = f"`{module.path}`" if module.path else "the adapter"
+    return FACTORS_DISAGREE, f"The tensors of {of} do not fit each other: {sizes} ({count})."
+
+
+def _name(item: tuple[str, Any]) -> str:
+    return item[0]
 
 
 def check_siblings(checkpoint: Checkpoint) -> Iterator[Finding]:
@@ -202,18 +239,19 @@ def check_siblings(checkpoint: Checkpoint) -> Iterator[Finding]:
     anatomy = checkpoint.anatomy
     if anatomy is None or len(anatomy.alike) < 2:
         return
+    settings = anatomy.layout.values.keys()
     for template, paths in anatomy.series.items():
         if len(paths) < _SIBLINGS_NEEDED:
             continue
-        signatures: dict[object, list[str]] = {}
+        signatures: dict[str, list[str]] = {}
         if len({id(anatomy.modules[path].symbols) for path in paths}) == 1:
             continue
         for path in paths:
             module = anatomy.modules[path]
             if module.faults or not _is_complete(module, anatomy):
                 continue
-            signature = tuple((name, size) for name, size in sorted(module.symbols.items()) if name != "r")
-            signatures.setdefault(signature, []).append(path)
+            signature = tuple(item for item in sorted(module.symbols.items(), key=_name) if item[0] not in settings)
+            signatures.setdefault(repr(signature), []).append(path)
         if len(signatures) != 2:
             continue
         odd, usual = sorted(signatures.values(), key=len)
@@ -225,8 +263,9 @@ def check_siblings(checkpoint: Checkpoint) -> Iterator[Finding]:
 
 def _is_complete(module: Module, anatomy: Anatomy) -> bool:
     """Whether every factor is there and readable."""
+    stored = parts.stored_roles(module)
     return all(info.dtype for info in module.roles.values()) and all(
-        role in module.roles for role in module.kind.shapes if not anatomy.layout.roles[role].declared_by
+        role in stored for role in module.kind.shapes if not anatomy.layout.roles[role].declared_by
     )
 
 
@@ -240,12 +279,15 @@ def check_dtypes(checkpoint: Checkpoint) -> Iterator[Finding]:
     if anatomy is None:
         return
     stored = {info.dtype for group in anatomy.alike for info in group[0].roles.values()}
-    if len(stored) == 1 and stored <= _USUAL:
+    if len(stored) == 1 and stored <= _USUAL and not anatomy.layout.has_counts:
         return
     by_dtype: dict[str, list[str]] = {name: [] for name in sorted(stored)}
-    for module in anatomy.modules.values():
-        for info in module.roles.values():
-            by_dtype[info.dtype].append(info.name)
+    for unit in anatomy.units:
+        for name, info in unit.roles.items():
+            if not anatomy.layout.role(name).dtypes:
+                by_dtype[info.dtype].append(info.name)
+    by_dtype = {name: keys for name, keys in by_dtype.items() if keys}
+    yield from _check_counts(anatomy)
     by_dtype.pop(UNKNOWN, None)
     loadable = {name: keys for name, keys in by_dtype.items() if name not in _NOT_LOADABLE}
     for name in by_dtype.keys() & _NOT_LOADABLE:
@@ -264,6 +306,20 @@ def check_dtypes(checkpoint: Checkpoint) -> Iterator[Finding]:
         return
     for name in floats.keys() & _UNUSUAL:
         yield UNUSUAL_DTYPE.finding(f"{tensors_of(len(floats[name]))} are stored as {name}.", places(floats[name]))
+
+
+def _check_counts(anatomy: Anatomy) -> Iterator[Finding]:
+    """Judge the element types of tensors that hold no weights, but positions or counts."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for group in anatomy.alike if anatomy.layout.has_counts else ():
+        for name, info in group[0].roles.items():
+            wanted = anatomy.layout.role(name).dtypes
+            if wanted and info.dtype not in (*wanted, UNKNOWN):
+                keys = [module.roles[name].name for module in group]
+                found.setdefault((" or ".join(wanted), info.dtype), []).extend(keys)
+    for (wanted_names, stored), keys in found.items():
+        text = f"{tensors_of(len(keys))} are stored as {stored}, expected {wanted_names}."
+        yield INDEX_DTYPE.finding(text, places(keys))
 
 
 def check_token_rows(checkpoint: Checkpoint) -> Iterator[Finding]:

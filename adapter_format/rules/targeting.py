@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +108,10 @@ def check_targets(checkpoint: Checkpoint) -> Iterator[Finding]:
         yield TARGET_STRING.finding(text, [Location(CONFIG_NAME, pointer=f"/{named}")])
     elif unnamed:
         yield _not_targeted(unnamed, total, f"`{named}` does not name")
-    for reason, field in ((reasons.EXCLUDED, anatomy.layout.targets["excluded"]), (reasons.SAVED, "modules_to_save")):
+    for reason, field in (
+        (reasons.EXCLUDED, anatomy.layout.targets.get("excluded", "")),
+        (reasons.SAVED, auxiliary().saved_modules_field),
+    ):
         if reason in left_out:
             yield _not_targeted(left_out[reason], total, f"`{field}` takes out")
     if reasons.OTHER_LAYER in left_out:
@@ -182,7 +186,7 @@ def _unused_targets(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterator[Fin
     targets = anatomy.targets
     if targets is None:
         return
-    field = anatomy.layout.targets
+    field = defaultdict(str, anatomy.layout.targets)
     if targets.names:
         used = _used_names(anatomy) | _suffixes(saved_paths(anatomy), targets.names)
         unused = [
@@ -240,7 +244,7 @@ def saved_paths(anatomy: Anatomy) -> list[str]:
 
 
 def _unused_layers(anatomy: Anatomy, config: Mapping[str, Any], wanted: list[Any]) -> Iterator[Finding]:
-    pattern = config.get(anatomy.layout.targets["layers_pattern"])
+    pattern = config.get(anatomy.layout.targets.get("layers_pattern", ""))
     choices: list[str | None] = [pattern] if isinstance(pattern, str) and pattern else [None]
     if isinstance(pattern, list) and pattern:
         choices = [item for item in pattern if isinstance(item, str)]
@@ -260,7 +264,7 @@ def check_layer_series(checkpoint: Checkpoint) -> Iterator[Finding]:
     anatomy, config = checkpoint.anatomy, checkpoint.config
     if anatomy is None or config is None:
         return
-    if config.get(anatomy.layout.targets["layers"]) is not None or anatomy.targets is None:
+    if anatomy.targets is None or config.get(anatomy.layout.targets.get("layers", "")) is not None:
         return
     holes: list[str] = []
     missing: dict[tuple[str, ...], list[int]] = {}

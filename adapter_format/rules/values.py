@@ -116,11 +116,11 @@ def _check_zeros(anatomy: Anatomy, statistics: Statistics) -> Iterator[Finding]:
     dead: list[str] = []
     rows: list[tuple[str, int, int]] = []
     subnormal: list[str] = []
-    for module in anatomy.modules.values():
-        for name, info in module.roles.items():
+    for unit in anatomy.units:
+        for name, info in unit.roles.items():
             scanned = statistics.get(info.name)
-            role = anatomy.layout.roles[name]
-            if scanned is None or not scanned.elements or role.may_be_zero:
+            role = anatomy.layout.role(name)
+            if scanned is None or not scanned.elements or role.may_be_zero or role.dtypes:
                 continue
             if role.untrained == "zeros":
                 trained += not scanned.zeros
@@ -162,15 +162,11 @@ def _check_identical(
     """
     seen: dict[tuple[object, ...], TensorInfo] = {}
     found: list[tuple[str, str]] = []
-    for module in anatomy.modules.values():
-        for name, info in module.roles.items():
+    for unit in anatomy.units:
+        for name, info in unit.roles.items():
             scanned = statistics.get(info.name)
-            if (
-                anatomy.layout.roles[name].untrained != "zeros"
-                or scanned is None
-                or scanned.zeros
-                or scanned.elements < 2
-            ):
+            role = anatomy.layout.role(name)
+            if role.untrained != "zeros" or role.may_repeat or scanned is None or scanned.zeros or scanned.elements < 2:
                 continue
             signature = (info.dtype, info.shape, scanned.checksum)
             other = seen.setdefault(signature, info)

@@ -16,7 +16,8 @@ from adapter_format.dtypes import BITS, DTYPES
 from adapter_format.errors import UsageError
 from adapter_format.keys import key_of
 from adapter_format.layouts import Layout, layout_of
-from adapter_format.shapes import shape_of
+from adapter_format.prediction import predict
+from adapter_format.shapes import plain_scope, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -147,7 +148,7 @@ def _tensors(
             if layout.roles[role].declared_by and role not in extra_roles:
                 continue
             key = key_of(layout, path, role)
-            stored[key] = values(key, "F32", shape_of(shape, {"r": rank, **sizes}, kernel))
+            stored[key] = values(key, "F32", shape_of(shape, plain_scope({"r": rank, **sizes}), kernel))
     return stored
 
 
@@ -170,6 +171,33 @@ def _example(
         key = layout.prefix + path
         tensors[key] = values(key, dtype, shape)
     return Example(name, {**_COMMON, **config}, tensors, base)
+
+
+def _of_method(name: str, peft_type: str, **config: Any) -> Example:
+    """An example of another method on the query and value projections of the usual decoder."""
+    layout = layout_of(peft_type)
+    if layout is None:
+        raise UsageError(f"The example {name!r} is of a method without a layout.")
+    fields = {
+        "peft_type": peft_type,
+        "base_model_name_or_path": "example/tiny-llama",
+        "inference_mode": True,
+        "target_modules": ["q_proj", "v_proj"],
+        "task_type": None,
+        **config,
+    }
+    modules = dict.fromkeys(_adapted("q_proj", "v_proj"), (WIDTH, WIDTH))
+    tensors = {
+        tensor.key: positions(tensor.shape, WIDTH) if tensor.dtype else values(tensor.key, "F32", tensor.shape)
+        for tensor in predict(layout, fields, modules)
+    }
+    return Example(name, fields, tensors, _decoder())
+
+
+def positions(shape: tuple[int, ...], width: int) -> Stored:
+    """Return a tensor of different positions in a matrix of that width: rows and columns of 32 bits."""
+    flat = np.arange(shape[-1]) * 3 % (width * width)
+    return Stored("I32", shape, np.stack([flat // width, flat % width]).astype("<i4").tobytes())
 
 
 @functools.cache
@@ -243,5 +271,7 @@ def examples() -> dict[str, Example]:
             trainable_token_indices=[1, 3, 5],
             companions={"model.embed_tokens.token_adapter.trainable_tokens_delta": ("F32", (3, WIDTH))},
         ),
+        _of_method("circulant", "C3A", block_size=4),
+        _of_method("sparse", "SHIRA", r=2),
     ]
     return {example.name: example for example in made}
