@@ -23,6 +23,9 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = re.compile(r"""(?<![^\s"'(\[=])(?:/[\w.+~-]+)+(?=/[\w.+-])""")
 """The folders in front of the last name of an absolute path."""
 
+OF_THE_PROCESS = ("Failed to load the CUDA extension", "Sparse invariant checks are implicitly disabled")
+"""Beginnings of warnings that tell of the machine, or that torch gives once in a process."""
+
 
 class Reload(NamedTuple):
     """What a load did: the outputs, or the error by which it ended, and the warnings on the way."""
@@ -99,9 +102,10 @@ STAND_INS: dict[str, Callable[[], contextlib.AbstractContextManager[object]]] = 
 
 
 def told(caught: Iterable[warnings.WarningMessage]) -> list[str]:
-    """The distinct messages of recorded warnings, without deprecations: those are not about the file."""
+    """The distinct messages of recorded warnings that are about the file: no deprecations, nothing of the process."""
     passing = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
-    return list(dict.fromkeys(placeless(str(w.message)) for w in caught if not issubclass(w.category, passing)))
+    texts = (placeless(str(warning.message)) for warning in caught if not issubclass(warning.category, passing))
+    return list(dict.fromkeys(text for text in texts if not text.startswith(OF_THE_PROCESS)))
 
 
 def placeless(text: str) -> str:
