@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
+from operator import ge, gt, le
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def holds(conditions: Mapping[str, Mapping[str, Any]], find: Callable[[str], Any
 
     Args:
         conditions: field name to operators: `equals`, `in`, `set`, `given`, `matches`, `type`, `names`, `lacks`,
-            `overlaps`, `multiple_of`.
+            `overlaps`, `within`, `multiple_of`, `above`, `at_least`, `at_most`, `other_length`,
+            `items_of_other_length`.
         find: gives the value of a field by name.
 
     Raises:
@@ -70,6 +72,53 @@ def _names(wanted: list[str], value: object) -> bool:
     return any(item == name or item.endswith(f".{name}") for item in _items(value) for name in wanted)
 
 
+def _length(value: object) -> int | None:
+    return len(value) if isinstance(value, (list, dict)) else None
+
+
+def _amount(operand: float | str, find: Callable[[str], Any]) -> float | None:
+    """Return a number, or that of a field, or what is left of one field after others are taken off.
+
+    A list or object counts with its length.
+    """
+    if not isinstance(operand, str):
+        return operand
+    first, *rest = (_number(find(name)) for name in operand.split(" - "))
+    try:
+        return None if first is None else first - sum(number for number in rest if number is not None)
+    except OverflowError:  # an integer beyond every float, less a float
+        return None
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return _length(value)
+    return value
+
+
+def _compares(
+    compare: Callable[[float, float], bool], operand: float | str, value: object, find: Callable[[str], Any]
+) -> bool:
+    found, amount = _number(value), _amount(operand, find)
+    return found is not None and amount is not None and compare(found, amount)
+
+
+def _is_multiple(operand: int | str, value: object, find: Callable[[str], Any]) -> bool:
+    divisor: object = _amount(operand, find)
+    # A divisor that is none is the fault of its own field alone.
+    return not isinstance(divisor, int) or divisor == 0 or (isinstance(value, int) and value % divisor == 0)
+
+
+def _has_other_length(operand: int | str, value: object, find: Callable[[str], Any]) -> bool:
+    length, amount = _length(value), _amount(operand, find)
+    return length is not None and amount is not None and length != amount
+
+
+def _has_items_of_other_length(operand: int | str, value: object, find: Callable[[str], Any]) -> bool:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(_has_other_length(operand, item, find) for item in items)
+
+
 @functools.cache
 def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern)
@@ -87,5 +136,11 @@ _OPERATORS: dict[str, Callable[[Any, Any, Callable[[str], Any]], bool]] = {
     "names": lambda operand, value, _: _names(operand, value),
     "lacks": lambda operand, value, _: not _names(operand, value),
     "overlaps": lambda operand, value, find: not set(_items(value)).isdisjoint(_items(find(operand))),
-    "multiple_of": lambda operand, value, _: isinstance(value, int) and value % operand == 0,
+    "within": lambda operand, value, find: set(_items(value)) <= set(_items(find(operand))),
+    "multiple_of": _is_multiple,
+    "above": functools.partial(_compares, gt),
+    "at_least": functools.partial(_compares, ge),
+    "at_most": functools.partial(_compares, le),
+    "other_length": _has_other_length,
+    "items_of_other_length": _has_items_of_other_length,
 }

@@ -192,7 +192,7 @@ def test_constraints_have_unique_ids_in_kebab_case() -> None:
 
 
 def test_a_method_without_a_table_has_no_constraints() -> None:
-    assert constraints_of("IA3") == ()
+    assert constraints_of("BONE") == ()
 
 
 def by_id(constraint: Constraint) -> str:
