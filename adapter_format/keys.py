@@ -110,9 +110,13 @@ def key_of(layout: Layout, path: str, role: str, index: str = "") -> str:
         index: what its wildcard stands for.
     """
     declared = layout.roles[role]
-    suffix = _WILDCARD.sub(lambda found: path if found[0] == "{category}" else index, declared.suffix)
     middle = f"{path}." if declared.scope == MODULE else ""
-    return f"{layout.prefix_of(declared)}{middle}{suffix}"
+    return f"{layout.prefix_of(declared)}{middle}{spelled(declared.suffix, path, index)}"
+
+
+def spelled(text: str, group: str, index: str) -> str:
+    """Put the name of a group of modules, and a number or a name, in the place of the wildcards of a spelling."""
+    return _WILDCARD.sub(lambda found: group if found[0] == "{category}" else index, text)
 
 
 def pattern_of(spelling: str) -> str:
@@ -272,8 +276,11 @@ def _read_whole(grammar: KeyGrammar, key: str, rest: str, faults: list[str]) -> 
         if found is not None:
             name, group = _named_by(found, form.role)
             canonical = grammar.layout.prefix_of(form.role) + rest
-            fault = faults or [PREFIX_MISSING if len(key) < len(canonical) else PREFIX_DOUBLED]
-            return KeyReading(group, name, canonical, tuple(fault), in_module=False)
+            wrapped = tuple(fault for fault in faults if fault == WRAPPER)
+            plain = ".".join(part for part in key.split(".") if part not in _wrappers())
+            if plain != canonical:
+                wrapped = (*wrapped, PREFIX_MISSING if len(plain) < len(canonical) else PREFIX_DOUBLED)
+            return KeyReading(group, name, canonical, wrapped, in_module=False)
     for form in grammar.named:
         found = form.pattern.fullmatch(rest) if form.role.scope != MODULE else None
         if found is not None:
@@ -281,6 +288,11 @@ def _read_whole(grammar: KeyGrammar, key: str, rest: str, faults: list[str]) -> 
             canonical = key_of(grammar.layout, group, form.role.name, found.groupdict().get("index") or "")
             return KeyReading(group, name, canonical, (ADAPTER_NAME,), in_module=False)
     return None
+
+
+@functools.cache
+def _wrappers() -> frozenset[str]:
+    return frozenset((*auxiliary().wrapper_parts, *auxiliary().outer_wrapper_parts))
 
 
 def _read_in_module(grammar: KeyGrammar, rest: str, faults: list[str]) -> KeyReading | None:

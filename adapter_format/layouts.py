@@ -181,6 +181,9 @@ class Layout(NamedTuple):
 MODEL_PREFIX = "base_model."
 """What the keys of tensors of the adapter as a whole start with: the wrapper holds its tuner under that name."""
 
+BASE_FEATURES = frozenset({"d_in", "d_out", "c_in", "c_out", "kernel", "groups", "vocabulary", "dim", "experts"})
+"""The symbols by which every layout calls what only the base layer decides."""
+
 _INSTANCE = "#"
 
 

@@ -159,8 +159,7 @@ def _counted(frame: Frame, roles: Roles, given: Mapping[str, Any]) -> Iterator[t
         if not declared.counted_as:
             continue
         numbers = tuple(index_of(name) for name in roles if role_name(name) == role)
-        yield declared.counted_as, len(numbers)
-        yield _NUMBERS + declared.counted_as, numbers
+        yield from numbered(declared.counted_as, numbers).items()
         try:
             step = evaluate(declared.step, Scope(given, FUNCTIONS))
         except (UnknownSymbolError, NoValueError):
@@ -168,6 +167,11 @@ def _counted(frame: Frame, roles: Roles, given: Mapping[str, Any]) -> Iterator[t
         for number in numbers:
             if number.isdigit():
                 yield instance_of("index", number), int(number) // step
+
+
+def numbered(counted_as: str, numbers: Sequence[str]) -> Symbols:
+    """Return the symbols that say which numbered tensors there are."""
+    return {counted_as: len(numbers), _NUMBERS + counted_as: tuple(numbers)}
 
 
 def settle_shapes(frame: Frame, roles: Roles, symbols: Symbols) -> tuple[str, Mismatch] | None:
@@ -314,7 +318,7 @@ def complete(frame: Frame, symbols: Mapping[str, Any], wanted: Callable[[str], b
             continue
         step = evaluate(role.step, frame.scope(found))
         numbers = tuple(str(number * step) for number in range(found[role.counted_as]))
-        found.setdefault(_NUMBERS + role.counted_as, numbers)
+        found.update(numbered(role.counted_as, numbers))
         for at, number in enumerate(numbers):
             found[instance_of("index", number)] = at
     settle_shapes(frame, {}, found)

@@ -9,7 +9,7 @@ from adapter_format import settling as faults
 from adapter_format.config import CONFIG_NAME, WEIGHTS_NAME
 from adapter_format.dtypes import DTYPES
 from adapter_format.findings import Finding, Location
-from adapter_format.layouts import MODULE, auxiliary, role_name
+from adapter_format.layouts import BASE_FEATURES, MODULE, auxiliary, role_name
 from adapter_format.rules.edits import (
     AddTensor,
     CastTensors,
@@ -20,7 +20,7 @@ from adapter_format.rules.edits import (
 )
 from adapter_format.rules.keys import places, tensors_of
 from adapter_format.rules.rule import Rule
-from adapter_format.shapes import format_shape
+from adapter_format.shapes import REST, format_shape
 from adapter_format.storage.safetensors_header import UNKNOWN
 
 if TYPE_CHECKING:
@@ -230,28 +230,24 @@ def _describe(name: str, found: list[tuple[Module, ShapeFault]], anatomy: Anatom
     return FACTORS_DISAGREE, f"The tensors of {of} do not fit each other: {sizes} ({count})."
 
 
-def _name(item: tuple[str, Any]) -> str:
-    return item[0]
-
-
 def check_siblings(checkpoint: Checkpoint) -> Iterator[Finding]:
     """Find the one module that differs from all its siblings in other layers."""
     anatomy = checkpoint.anatomy
     if anatomy is None or len(anatomy.alike) < 2:
         return
-    settings = anatomy.layout.values.keys()
+    features = (*sorted(BASE_FEATURES), REST)
     for template, paths in anatomy.series.items():
         if len(paths) < _SIBLINGS_NEEDED:
             continue
-        signatures: dict[str, list[str]] = {}
+        signatures: dict[tuple[tuple[str, int], ...], list[str]] = {}
         if len({id(anatomy.modules[path].symbols) for path in paths}) == 1:
             continue
         for path in paths:
             module = anatomy.modules[path]
             if module.faults or not _is_complete(module, anatomy):
                 continue
-            signature = tuple(item for item in sorted(module.symbols.items(), key=_name) if item[0] not in settings)
-            signatures.setdefault(repr(signature), []).append(path)
+            signature = tuple((name, module.symbols[name]) for name in features if name in module.symbols)
+            signatures.setdefault(signature, []).append(path)
         if len(signatures) != 2:
             continue
         odd, usual = sorted(signatures.values(), key=len)

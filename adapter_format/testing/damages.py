@@ -9,12 +9,20 @@ from hypothesis import strategies as st
 
 from adapter_format.conditions import is_set
 from adapter_format.constraints import broken_constraints
-from adapter_format.layouts import Layout, auxiliary, layout_of
+from adapter_format.expressions import names_in
+from adapter_format.keys import spelled
+from adapter_format.layouts import MODULE, Layout, auxiliary, index_of, layout_of, role_name
+from adapter_format.module_values import EXACT
+from adapter_format.semantics import alpha_value
+from adapter_format.settling import RANK
+from adapter_format.shapes import is_free
+from adapter_format.targets import ENDINGS, ends_with_name
 from adapter_format.testing.generated import GeneratedAdapter, GeneratedModule, fill
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from adapter_format.layouts import Kind, Role
     from adapter_format.testing.examples import Stored
 
     Damage = Callable[["Case"], GeneratedAdapter | None]
@@ -62,142 +70,239 @@ def _with(adapter: GeneratedAdapter, key: str, stored: Stored) -> GeneratedAdapt
     return adapter._replace(tensors={**adapter.tensors, key: stored})
 
 
-def _module(case: Case) -> GeneratedModule:
-    return case.draw(st.sampled_from(case.adapter.modules))
+def _module(case: Case) -> GeneratedModule | None:
+    return case.draw(st.sampled_from(case.adapter.modules)) if case.adapter.modules else None
 
 
-def _required(layout: Layout, module: GeneratedModule) -> list[str]:
-    """Return the keys of a module that it has under any config."""
-    return [key for role, key in module.keys.items() if not layout.roles[role].declared_by]
+def _unit(case: Case) -> GeneratedModule | None:
+    units = [unit for unit in (*case.adapter.modules, *case.adapter.shared) if unit.keys]
+    return case.draw(st.sampled_from(units)) if units else None
+
+
+def _is_conditional(layout: Layout, unit: GeneratedModule, name: str) -> bool:
+    return bool(layout.role(name).declared_by) and role_name(name) not in layout.kind(unit.kind).always
+
+
+def _single(unit: GeneratedModule, layout: Layout, *, conditional: bool | None = None) -> list[str]:
+    """Return the keys of a unit's tensors that are not numbered, and that the config calls for, or not."""
+    return [
+        key
+        for name, key in unit.keys.items()
+        if not layout.role(name).counted_as
+        and (conditional is None or _is_conditional(layout, unit, name) is conditional)
+        and not is_free(layout.kind(unit.kind).shapes[role_name(name)])
+    ]
+
+
+def _if_changed(case: Case, rename: Callable[[str], str]) -> GeneratedAdapter | None:
+    return None if all(rename(key) == key for key in case.adapter.tensors) else _renamed(case.adapter, rename)
 
 
 def _drop_prefix(case: Case) -> GeneratedAdapter | None:
     companions = (auxiliary().saved_modules_field, auxiliary().tokens_field)
-    if any(is_set(case.adapter.config.get(name)) for name in companions):
+    if any(is_set(case.adapter.config.get(name)) for name in companions) or not case.layout.prefix:
         return None  # a saved module without the prefix is another defect besides
-    return _renamed(case.adapter, lambda key: key.removeprefix(case.layout.prefix))
+    return _if_changed(case, lambda key: key.removeprefix(case.layout.prefix))
 
 
-def _double_prefix(case: Case) -> GeneratedAdapter:
-    return _renamed(case.adapter, lambda key: case.layout.prefix + key)
+def _double_prefix(case: Case) -> GeneratedAdapter | None:
+    prefix = case.layout.prefix
+    return _if_changed(case, lambda key: prefix + key if prefix and key.startswith(prefix) else key)
 
 
-def _wrap(case: Case) -> GeneratedAdapter:
+def _wrap(case: Case) -> GeneratedAdapter | None:
+    prefix = case.layout.prefix
+    if not prefix:
+        return None
     part = case.draw(st.sampled_from([*auxiliary().wrapper_parts, *auxiliary().outer_wrapper_parts]))
     if part in auxiliary().outer_wrapper_parts or case.draw(st.booleans()):
         return _renamed(case.adapter, lambda key: f"{part}.{key}")
-    return _renamed(case.adapter, lambda key: f"{case.layout.prefix}{part}.{key.removeprefix(case.layout.prefix)}")
+    return _if_changed(
+        case, lambda key: f"{prefix}{part}.{key.removeprefix(prefix)}" if key.startswith(prefix) else key
+    )
 
 
-def _leave_name(case: Case) -> GeneratedAdapter:
+def _leave_name(case: Case) -> GeneratedAdapter | None:
     name = case.draw(st.sampled_from(["default", "my_adapter", "0"]))
-    new = {
-        key: key.removesuffix(case.layout.roles[role].suffix) + case.layout.roles[role].memory.format(adapter=name)
-        for module in case.adapter.modules
-        for role, key in module.keys.items()
-    }
-    return _renamed(case.adapter, lambda key: new.get(key, key))
+    new: dict[str, str] = {}
+    for unit in (*case.adapter.modules, *case.adapter.shared):
+        for instance, key in unit.keys.items():
+            role = case.layout.role(instance)
+            on_disk = spelled(role.suffix, unit.path, index_of(instance))
+            if role.memory:
+                in_memory = spelled(role.memory, unit.path, index_of(instance)).replace("{adapter}", name)
+                new[key] = key.removesuffix(on_disk) + in_memory
+    return _if_changed(case, lambda key: new.get(key, key))
 
 
 def _drop_factor(case: Case) -> GeneratedAdapter | None:
-    keys = _required(case.layout, _module(case))
-    return _without(case.adapter, case.draw(st.sampled_from(keys))) if len(keys) > 1 else None
+    unit = _unit(case)
+    keys = _single(unit, case.layout, conditional=False) if unit is not None else []
+    in_module = unit is not None and case.layout.kind(unit.kind).scope == MODULE
+    if unit is None or len(unit.keys if in_module else case.adapter.tensors) < 2 or not keys:
+        return None
+    return _without(case.adapter, case.draw(st.sampled_from(keys)))
 
 
 def _drop_optional_role(case: Case) -> GeneratedAdapter | None:
-    module = _module(case)
-    keys = [key for key in module.keys.values() if key not in _required(case.layout, module)]
-    return _without(case.adapter, case.draw(st.sampled_from(keys))) if keys else None
+    unit = _unit(case)
+    keys = _single(unit, case.layout, conditional=True) if unit is not None else []
+    if unit is None or not keys or len(case.adapter.tensors) < 2:
+        return None
+    if case.layout.kind(unit.kind).scope == MODULE and len(unit.keys) < 2:
+        return None
+    return _without(case.adapter, case.draw(st.sampled_from(keys)))
 
 
 def _undeclare_role(case: Case) -> GeneratedAdapter | None:
-    stored = {role for module in case.adapter.modules for role in module.keys}
-    fields = sorted({name for role in stored for name in case.layout.roles[role].declared_by})
-    fields = [name for name in fields if is_set(case.adapter.config.get(name))]
-    return _configured(case.adapter, **{case.draw(st.sampled_from(fields)): None}) if fields else None
+    stored = {name for unit in (*case.adapter.modules, *case.adapter.shared) for name in unit.keys}
+    fields = sorted(
+        {
+            name
+            for role in stored
+            if case.layout.role(role).undeclared == "dropped"
+            for name, condition in case.layout.role(role).declared_by.items()
+            if condition in ({"set": True}, {"given": True}) and is_set(case.adapter.config.get(name))
+        }
+    )
+    if not fields:
+        return None
+    field = case.draw(st.sampled_from(fields))
+    return _configured(case.adapter, **{field: False if case.adapter.config[field] is True else None})
 
 
 def _strange_role(case: Case) -> GeneratedAdapter | None:
     """Store base weights of an adapted module, which has them under another name when it is wrapped."""
     module = _module(case)
-    if "any_role" in case.layout.kind(module.kind).select:
+    if module is None or "embedding" in case.layout.kind(module.kind).layers:
         return None
     key = f"{case.layout.prefix}{module.path}.{auxiliary().base_layer_part}.weight"
+    if key in case.adapter.tensors or any(ends_with_name(module.path, name) for name in auxiliary().stored_embeddings):
+        return None
     return _with(case.adapter, key, fill(key, "F32", (3, 3), case.adapter.tensors))
 
 
 def _base_weight(case: Case) -> GeneratedAdapter:
-    key = case.layout.prefix + case.draw(st.sampled_from([f"model.{_UNKNOWN}.weight", f"{_UNKNOWN}.{_UNKNOWN}.weight"]))
+    key = case.layout.companion_prefix + case.draw(
+        st.sampled_from([f"model.{_UNKNOWN}.weight", f"{_UNKNOWN}.{_UNKNOWN}.weight"])
+    )
     return _with(case.adapter, key, fill(key, "F32", case.draw(st.sampled_from([(3,), (3, 3)])), case.adapter.tensors))
 
 
 def _has_tied_or_stacked(case: Case) -> bool:
     """Whether modules may be targeted by something else than their names: as parameters, or as tied ones."""
-    return any(case.adapter.config.get(name) for name in (case.layout.targets["parameters"], "ensure_weight_tying"))
+    return any(case.adapter.config.get(case.layout.targets.get(name, "")) for name in ("parameters", "tying"))
+
+
+def _target_list(case: Case) -> list[str]:
+    """Return the names that the config targets, none if it has no list of them or no module is stored."""
+    names = case.adapter.config.get(case.layout.targets.get("modules", ""))
+    return names if isinstance(names, list) and case.adapter.modules else []
 
 
 def _drop_target(case: Case) -> GeneratedAdapter | None:
-    field = case.layout.targets["modules"]
-    names = case.adapter.config[field]
-    if not isinstance(names, list) or len(names) < 2 or _has_tied_or_stacked(case):
+    names = _target_list(case)
+    if len(names) < 2 or _has_tied_or_stacked(case):
         return None
     dropped = case.draw(st.sampled_from(names))
-    return _configured(case.adapter, **{field: [name for name in names if name != dropped]})
+    kept = [name for name in names if name != dropped]
+    if all(any(ends_with_name(module.path, name) for name in kept) for module in case.adapter.modules):
+        return None
+    return _configured(case.adapter, **{case.layout.targets["modules"]: kept})
 
 
 def _add_target(case: Case) -> GeneratedAdapter | None:
-    field = case.layout.targets["modules"]
-    names = case.adapter.config[field]
-    return _configured(case.adapter, **{field: [*names, _UNKNOWN]}) if isinstance(names, list) else None
+    names = _target_list(case)
+    return _configured(case.adapter, **{case.layout.targets["modules"]: [*names, _UNKNOWN]}) if names else None
 
 
 def _string_target(case: Case) -> GeneratedAdapter | None:
-    fields = [case.layout.targets[name] for name in ("layers", "layers_pattern")]
+    fields = [case.layout.targets.get(name, "") for name in ("layers", "layers_pattern")]
     if _has_tied_or_stacked(case) or any(case.adapter.config.get(name) is not None for name in fields):
+        return None
+    if not case.adapter.modules or case.layout.targets.get("matching") == ENDINGS:
         return None
     return _configured(case.adapter, **{case.layout.targets["modules"]: _UNKNOWN})
 
 
+def _multiplied(case: Case, symbol: str) -> GeneratedAdapter | None:
+    """Give a setting, that every module shows as a size of its own, another value."""
+    value = case.layout.values.get(symbol)
+    kinds = [case.layout.kind(module.kind) for module in case.adapter.modules]
+    if value is None or value.raw or value.take != "value" or case.adapter.config.get(value.pattern or " "):
+        return None
+    if not kinds or not all(_shows(case, kind, symbol) for kind in kinds) or "." in value.field:
+        return None  # a mixture's experts, say, do not show their rank
+    found = case.adapter.config.get(value.field)
+    return _configured(case.adapter, **{value.field: found * 64}) if type(found) is int and found else None
+
+
+def _shows(case: Case, kind: Kind, symbol: str) -> bool:
+    """Whether a setting is a dimension of a tensor that every module of the kind has, and of nothing else."""
+    required = [shape for name, shape in kind.shapes.items() if not case.layout.roles[name].declared_by]
+    elsewhere = {name for text in kind.relations for name in names_in(text)}
+    bare = any(dimension.text == symbol for shape in required for dimension in shape)
+    return bare and symbol not in elsewhere
+
+
 def _change_rank(case: Case) -> GeneratedAdapter | None:
-    field, pattern = case.layout.rank["field"], case.layout.rank.get("pattern", "")
-    bare = [
-        module
-        for module in case.adapter.modules
-        if any(d.operator == "=" and d.left == "r" for s in case.layout.kind(module.kind).shapes.values() for d in s)
-    ]
-    if not bare or case.adapter.config.get(pattern):
-        return None
-    if len(bare) < len(case.adapter.modules):
-        return None  # a mixture's experts do not show their rank
-    return _configured(case.adapter, **{field: case.adapter.config[field] * 64})
+    return _multiplied(case, RANK)
 
 
-def _bad_pattern(case: Case) -> GeneratedAdapter | None:
-    field = case.layout.scaling.get("pattern")
-    if field is None:
+def _change_setting(case: Case) -> GeneratedAdapter | None:
+    others = sorted(case.layout.values.keys() - {RANK})
+    return _multiplied(case, case.draw(st.sampled_from(others))) if others else None
+
+
+def _tables(case: Case) -> list[str]:
+    """Return the tables of the method that are looked up by a regex."""
+    alpha = alpha_value(case.layout)
+    values = (*case.layout.values.values(), *((alpha,) if alpha is not None else ()))
+    return sorted({value.pattern for value in values if value.pattern and value.matching != EXACT and not value.raw})
+
+
+def _in_table(case: Case, pattern: str) -> GeneratedAdapter | None:
+    tables = _tables(case)
+    if not tables:
         return None
-    pattern = case.draw(st.sampled_from(["(", "*.x"]))
+    field = case.draw(st.sampled_from(tables))
     return _configured(case.adapter, **{field: {**(case.adapter.config.get(field) or {}), pattern: 2}})
 
 
+def _bad_pattern(case: Case) -> GeneratedAdapter | None:
+    return _in_table(case, case.draw(st.sampled_from(["(", "*.x"])))
+
+
 def _unmatched_pattern(case: Case) -> GeneratedAdapter | None:
-    field = case.layout.scaling.get("pattern")
-    if field is None or case.adapter.config.get(case.layout.targets["parameters"]):
+    if case.adapter.config.get(case.layout.targets.get("parameters", "")) or not case.adapter.modules:
         return None
-    return _configured(case.adapter, **{field: {**(case.adapter.config.get(field) or {}), _UNKNOWN: 2}})
+    return _in_table(case, _UNKNOWN)
 
 
-def _empty(case: Case) -> GeneratedAdapter:
-    key = case.draw(st.sampled_from(_required(case.layout, _module(case))))
+def _matrix_or_vector(case: Case) -> str | None:
+    unit = _unit(case)
+    keys = _single(unit, case.layout, conditional=False) if unit is not None else []
+    return case.draw(st.sampled_from(keys)) if keys else None
+
+
+def _empty(case: Case) -> GeneratedAdapter | None:
+    key = _matrix_or_vector(case)
+    if key is None or _role_of(case, key).may_be_empty:
+        return None
     stored = case.adapter.tensors[key]
     shape = case.draw(st.sampled_from([(0,), (0, *stored.shape[1:]), (*stored.shape[:-1], 0)]))
     return _with(case.adapter, key, stored._replace(shape=shape, data=b""))
 
 
+def _role_of(case: Case, key: str) -> Role:
+    units = (*case.adapter.modules, *case.adapter.shared)
+    return next(case.layout.role(name) for unit in units for name, found in unit.keys.items() if found == key)
+
+
 def _flatten(case: Case) -> GeneratedAdapter | None:
-    key = case.draw(st.sampled_from(_required(case.layout, _module(case))))
-    stored = case.adapter.tensors[key]
-    if len(stored.shape) < 2:
+    key = _matrix_or_vector(case)
+    stored = case.adapter.tensors[key] if key is not None else None
+    if key is None or stored is None or len(stored.shape) < 2 or _role_of(case, key).may_be_empty:
         return None
     size = 1
     for dimension in stored.shape:
@@ -206,11 +311,24 @@ def _flatten(case: Case) -> GeneratedAdapter | None:
 
 
 def _cast(case: Case) -> GeneratedAdapter | None:
-    keys = [key for module in case.adapter.modules for key in module.keys.values()]
+    units = (*case.adapter.modules, *case.adapter.shared)
+    keys = [key for unit in units for name, key in unit.keys.items() if not case.layout.role(name).dtypes]
+    keys = [key for key in keys if case.adapter.tensors[key].data]
+    if len(keys) < 2:
+        return None
     key = case.draw(st.sampled_from(keys))
     stored = case.adapter.tensors[key]
     other = case.draw(st.sampled_from([name for name in ("F32", "F16", "BF16", "F64") if name != stored.dtype]))
-    return _with(case.adapter, key, fill(key, other, stored.shape, case.adapter.tensors)) if len(keys) > 1 else None
+    return _with(case.adapter, key, fill(key, other, stored.shape, case.adapter.tensors))
+
+
+def _cast_index(case: Case) -> GeneratedAdapter | None:
+    units = (*case.adapter.modules, *case.adapter.shared)
+    keys = [key for unit in units for name, key in unit.keys.items() if case.layout.role(name).dtypes]
+    if not keys:
+        return None
+    key = case.draw(st.sampled_from(keys))
+    return _with(case.adapter, key, fill(key, "F32", case.adapter.tensors[key].shape, case.adapter.tensors))
 
 
 def _drop_saved(case: Case) -> GeneratedAdapter | None:
@@ -252,7 +370,7 @@ def _unknown_field(case: Case) -> GeneratedAdapter:
 
 
 def _wrong_type(case: Case) -> GeneratedAdapter:
-    field = case.draw(st.sampled_from(["auto_mapping", case.layout.targets["excluded"]]))
+    field = case.draw(st.sampled_from(["auto_mapping", case.layout.targets.get("excluded", "auto_mapping")]))
     return _configured(case.adapter, **{field: 7})
 
 
@@ -286,6 +404,8 @@ DAMAGES: dict[str, Damage] = {
     "AF325": _bad_pattern,
     "AF331": _undeclare_bias,
     "AF401": _change_rank,
+    "AF414": _change_setting,
+    "AF415": _cast_index,
     "AF403": _flatten,
     "AF404": _empty,
     "AF408": _cast,

@@ -6,24 +6,42 @@ fields go together stands in its table of constraints. Only module paths are mad
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hypothesis import reject
 from hypothesis import strategies as st
 
-from adapter_format.conditions import holds, lookup_in
+from adapter_format.conditions import holds
 from adapter_format.errors import UsageError
+from adapter_format.expressions import NoValueError, UnknownSymbolError
 from adapter_format.keys import key_of
-from adapter_format.layouts import Kind, Layout, auxiliary, layout_of
-from adapter_format.shapes import Shape, shape_of
+from adapter_format.layouts import (
+    BASE_FEATURES,
+    CATEGORY,
+    MODULE,
+    Kind,
+    Layout,
+    auxiliary,
+    fitted,
+    instance_of,
+    layout_of,
+)
+from adapter_format.module_values import EXACT, settings_finder
+from adapter_format.prediction import Plan, given_by_path, plan_unit
+from adapter_format.semantics import alpha_value
+from adapter_format.settling import RANK, Frame, numbered, numbers_of
+from adapter_format.shape_functions import category
+from adapter_format.shapes import ANY, Symbols, is_free, shape_of, symbols_of
+from adapter_format.targets import ENDINGS
 from adapter_format.testing.drawn_companions import draw_companions
 from adapter_format.testing.drawn_fields import defaults_of, field_schemas, field_values, switched_on
-from adapter_format.testing.generated import GeneratedAdapter, GeneratedModule, fill, offer
+from adapter_format.testing.generated import GeneratedAdapter, GeneratedModule, fill, offer, put
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from adapter_format.layouts import Role, Value
     from adapter_format.testing.examples import Stored
 
 
@@ -31,7 +49,8 @@ class _Series(NamedTuple):
     """Modules that differ in the number of their layer only; `{n}` stands for it."""
 
     template: str
-    kind: Kind
+    layer: str
+    kinds: tuple[Kind, ...]
     parameter: str = ""
 
     @property
@@ -59,33 +78,40 @@ _PARAMETERS = (
 _UNUSED_NAMES = ("never_targeted", "model.layers.0.absent")
 _IN_LAYERS = re.compile(r"[^{]+\.[^{]+\.\{n\}\.[^{]+")
 _ALPHAS = st.integers(1, 64) | st.floats(0.125, 64)
+_ATTEMPTS = 5
+_EMBEDDING, _PARAMETER, _CONVOLUTION = "embedding", "parameter", "convolution"
 
 
 def draw_adapter(draw: st.DrawFn, methods: Sequence[str], dtypes: Sequence[str]) -> GeneratedAdapter:
     """Draw one valid adapter."""
     layout = _layout(draw(st.sampled_from(methods)))
-    series = _draw_series(draw, layout, _draw_kinds(draw, layout))
     config: dict[str, Any] = {"peft_type": layout.peft_type, "base_model_name_or_path": "example/tiny"}
-    layers = _draw_targets(draw, layout, series, config)
-    _select_kinds(layout, series, config)
-    roles = _draw_roles(draw, layout, series, config)
-    shared = _draw_shared(draw, series, roles, config)
+    groups = _draw_kinds(draw, layout)
+    series = _draw_series(draw, layout, groups)
+    layers = _draw_targets(draw, layout, series, config) if layout.targets else []
+    _select_kinds(layout, [*groups, *(kind for one in series for kind in one.kinds)], series, config)
+    _draw_roles(draw, layout, config)
+    _draw_values(draw, layout, [*(kind for one in series for kind in one.kinds), *_shared_kinds(layout)], config)
+    _draw_scale(draw, layout, config)
+    find = settings_finder(layout, config)
     found = [(one, _paths(one, layers)) for one in series]
-    ranks = _draw_ranks(draw, layout, found, shared, config)
+    units = _draw_units(draw, layout, found, config, find)
     dtype = draw(st.sampled_from(dtypes))
     tensors: dict[str, Stored] = {}
     modules: list[GeneratedModule] = []
-    for one, paths in found:
-        own_ranks = [ranks[path] for path in paths]
-        shapes = _draw_shapes(draw, layout, one.kind, roles, shared, math.gcd(*own_ranks))
-        for path, rank in zip(paths, own_ranks, strict=True):
-            keys = {role: key_of(layout, path, role) for role in shapes}
-            for role, (shape, symbols, rest) in shapes.items():
-                tensors[keys[role]] = fill(keys[role], dtype, shape_of(shape, {**symbols, "r": rank}, rest), tensors)
-            modules.append(GeneratedModule(path, one.kind.name, keys, rank))
-    draw_companions(draw, layout, modules, config, tensors)
+    for plan in units:
+        keys: dict[str, str] = {}
+        for role, number, sizes in _draw_tensors(draw, layout, plan, find):
+            key = key_of(layout, plan.path, role.name, number)
+            keys[instance_of(role.name, number) if number else role.name] = key
+            tensors[key] = fill(key, role.dtypes[0] if role.dtypes else dtype, sizes, tensors)
+        rank = plan.symbols.get(RANK)
+        modules.append(GeneratedModule(plan.path, plan.kind.name, keys, rank if type(rank) is int else 0))
+    in_modules = [module for module in modules if layout.kind(module.kind).scope == MODULE]
+    shared = tuple(module for module in modules if module not in in_modules)
+    draw_companions(draw, layout, in_modules, config, tensors)
     _draw_other_fields(draw, layout, config)
-    return GeneratedAdapter(config, tensors, tuple(modules))
+    return GeneratedAdapter(config, tensors, tuple(in_modules), shared)
 
 
 def _layout(method: str) -> Layout:
@@ -96,42 +122,51 @@ def _layout(method: str) -> Layout:
 
 
 def _switches(kind: Kind) -> frozenset[str]:
-    """Return the config fields that must be set for a kind to be chosen at all."""
-    pointer = kind.select.get("path_contains_any", "")
-    return frozenset([*kind.select.get("config", {}), *pointer.split("/")[1:2]])
+    """Return what must be set in the config for a kind to be chosen at all, conditions with their fields."""
+    wanted = {f"{field} {condition!r}" for field, condition in kind.select.get("config", {}).items()}
+    return frozenset([*wanted, *(kind.select.get(name, "") for name in ("path_contains_any", "path_ends_with_any"))])
 
 
 def _draw_kinds(draw: st.DrawFn, layout: Layout) -> list[Kind]:
     """Choose the kinds that may occur together: those that the same config fields call for."""
     groups: dict[frozenset[str], list[Kind]] = {}
     for kind in reversed(layout.kinds):
-        groups.setdefault(_switches(kind), []).append(kind)
+        if kind.scope == MODULE and not kind.select.get("fits"):
+            groups.setdefault(_switches(kind), []).append(kind)
+    if not groups:
+        return []
     ordered = sorted(groups, key=len)
-    usual = [ordered[0]] * 5  # most adapters need no switch
-    return groups[draw(st.sampled_from([*usual, *ordered[1:]]))]
+    usual = [ordered[0]] * 5 if ordered[0] <= {""} else []  # most adapters need no switch
+    chosen = draw(st.sampled_from([*usual, *ordered]))
+    return groups[chosen][::-1]
 
 
 def _draw_series(draw: st.DrawFn, layout: Layout, kinds: list[Kind]) -> list[_Series]:
-    stacked = [kind for kind in kinds if kind.select.get("target") == "parameter"]
-    embedding = [kind for kind in kinds if "any_role" in kind.select]
-    plain = [kind for kind in kinds if kind not in stacked and kind not in embedding]
-    known = _TEMPLATES + _EMBEDDINGS if embedding else _TEMPLATES
+    if not kinds:
+        return []
+    by_layer: dict[str, tuple[Kind, ...]] = {}
+    for kind in kinds:
+        for layer in kind.layers:
+            by_layer[layer] = (*by_layer.get(layer, ()), kind)
+    plain = [layer for layer in by_layer if layer not in (_EMBEDDING, _PARAMETER)] or list(by_layer)
+    known = _TEMPLATES + _EMBEDDINGS if _EMBEDDING in by_layer else _TEMPLATES
     templates = draw(st.lists(st.sampled_from(known), min_size=1, max_size=3, unique=True))
-    of_leaf: dict[str, Kind] = {}
+    of_leaf: dict[str, str] = {}
     series: list[_Series] = []
     for template in templates:
-        leaf = template.rpartition(".")[2]
         # A config that names kinds by a part of the path can't tell modules of one name apart.
-        kind = of_leaf.setdefault(leaf, draw(st.sampled_from(embedding if template in _EMBEDDINGS else plain)))
-        if "path_contains_any" not in kind.select or "{n}" not in leaf:
-            series.append(_Series(template, kind))
+        leaf = template.rpartition(".")[2]
+        layer = of_leaf.setdefault(leaf, _EMBEDDING if template in _EMBEDDINGS else draw(st.sampled_from(plain)))
+        if not ("{n}" in leaf and any(_path_field(kind) for kind in by_layer[layer])):
+            series.append(_Series(template, layer, by_layer[layer]))
     if not series:
-        series = [_Series(_TEMPLATES[0], plain[0])]
-    if stacked and layout.targets.get("parameters") and draw(st.sampled_from([False, False, True])):
+        series = [_Series(_TEMPLATES[0], plain[0], by_layer[plain[0]])]
+    if _PARAMETER in by_layer and draw(st.sampled_from([False, False, True])):
         owner, names = draw(st.sampled_from(_PARAMETERS))
         for index, name in enumerate(names[: draw(st.integers(1, len(names)))]):
             template = owner + f".{auxiliary().base_layer_part}" * index
-            series.append(_Series(template, draw(st.sampled_from(stacked)), f"{owner.rpartition('.')[2]}.{name}"))
+            parameter = f"{owner.rpartition('.')[2]}.{name}"
+            series.append(_Series(template, _PARAMETER, by_layer[_PARAMETER], parameter))
         if draw(st.booleans()):
             series = [one for one in series if one.parameter]
     return series
@@ -146,12 +181,17 @@ def _paths(series: _Series, layers: Iterable[int]) -> list[str]:
 def _draw_targets(draw: st.DrawFn, layout: Layout, series: list[_Series], config: dict[str, Any]) -> list[int]:
     """Choose how the config names the modules, and the numbers of their layers."""
     field = layout.targets
+    if field.get("matching") == ENDINGS:
+        series[1:] = []
+        config[field["modules"]] = series[0].leaf if "{n}" not in series[0].leaf else "features.0"
+        return [0] if "{n}" in series[0].leaf else list(range(draw(st.integers(1, 3))))
     named = [one for one in series if not one.parameter]
     parameters = list(dict.fromkeys(one.parameter for one in series if one.parameter))
     style = draw(st.sampled_from(["names", "longer names", "paths", "regex"]))
     in_layers = [one for one in named if _IN_LAYERS.fullmatch(one.template)]
     # A module that is in no layer is left out by a choice of layers, unless its whole path is named.
-    if in_layers and style == "names" and not any(one.template in _EMBEDDINGS for one in named) and draw(st.booleans()):
+    may_choose = "layers" in field and not any(one.template in _EMBEDDINGS for one in named)
+    if in_layers and style == "names" and may_choose and draw(st.booleans()):
         layers = sorted(draw(st.lists(st.integers(0, 9), min_size=1, max_size=4, unique=True)))
         as_number = len(layers) == 1 and draw(st.booleans())
         config[field["layers"]] = layers[0] if as_number else layers
@@ -162,7 +202,7 @@ def _draw_targets(draw: st.DrawFn, layout: Layout, series: list[_Series], config
         in_layers = named
         first = draw(st.integers(0, 2))
         layers = list(range(first, first + draw(st.integers(1, 4))))
-        if style != "regex" and draw(st.sampled_from([False, False, False, True])):
+        if "layers" in field and style != "regex" and draw(st.sampled_from([False, False, False, True])):
             config[field["layers"]] = []
     if parameters:
         config[field["parameters"]] = parameters
@@ -172,7 +212,7 @@ def _draw_targets(draw: st.DrawFn, layout: Layout, series: list[_Series], config
         names = [name for one in named for name in _target_names(one, style if one in in_layers else "paths", layers)]
         config[field["modules"]] = draw(st.permutations(list(dict.fromkeys(names))))
     excluded = draw(st.sampled_from([None, None, [_UNUSED_NAMES[0]], rf".*\.{_UNUSED_NAMES[0]}"]))
-    if excluded is not None:
+    if excluded is not None and "excluded" in field:
         config[field["excluded"]] = excluded
     return layers
 
@@ -190,160 +230,351 @@ def _regex(series: _Series) -> str:
     return re.escape(series.template).replace(re.escape("{n}"), r"\d+")
 
 
-def _select_kinds(layout: Layout, series: list[_Series], config: dict[str, Any]) -> None:
+def _path_field(kind: Kind) -> str:
+    """Return the config field that chooses a kind by path, "" if none does."""
+    found: str = kind.select.get("path_contains_any") or kind.select.get("path_ends_with_any") or ""
+    return found
+
+
+def _select_kinds(layout: Layout, kinds: Iterable[Kind], series: list[_Series], config: dict[str, Any]) -> None:
     """Set the fields by which the layout's kinds are chosen."""
     schemas = field_schemas(layout.peft_type)
-    for one in series:
-        for field, condition in one.kind.select.get("config", {}).items():
-            config[field] = _satisfying(schemas[field], condition)
-        pointer = one.kind.select.get("path_contains_any", "")
-        if pointer:
-            field = pointer.split("/")[1]
-            config.setdefault(field, switched_on(schemas[field]))
-            known = _at(config, pointer) or []
-            _put(config, pointer, list(dict.fromkeys([*known, one.leaf])))
+    for kind in kinds:
+        for field, condition in kind.select.get("config", {}).items():
+            put(config, field, _satisfying(schemas[field], condition))
+        field = _path_field(kind)
+        if field:
+            head = field.partition(".")[0]
+            if head != field:
+                config.setdefault(head, switched_on(schemas[head]))
+            wanted = config.get(layout.targets["modules"])
+            mine = [one for one in series if kind in one.kinds]
+            names = (
+                [name for name in wanted if any(_names(name, one) for one in mine)] if isinstance(wanted, list) else []
+            )
+            put(config, field, list(dict.fromkeys(names or [one.leaf for one in mine])))
+
+
+def _names(name: str, series: _Series) -> bool:
+    """Whether an entry of the targets means the modules of a series."""
+    return re.fullmatch(_regex(series), name) is not None or series.template.endswith(name)
 
 
 def _satisfying(schema: Mapping[str, Any], condition: Mapping[str, Any]) -> Any:
     """Return a value that a condition of a layout holds for."""
-    if condition.get("set") is False:
-        return None
+    if condition.get("set") is False or condition.get("given") is False:
+        return False if _may_be(schema, "boolean") else None
     if "in" in condition:
         return condition["in"][0]
-    return condition["equals"] if "equals" in condition else switched_on(schema)
+    if "equals" in condition:
+        return condition["equals"]
+    return switched_on(schema)
 
 
-def _at(config: Mapping[str, Any], pointer: str) -> Any:
-    value: Any = config
-    for part in pointer.split("/")[1:]:
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
+def _may_be(schema: Mapping[str, Any], name: str) -> bool:
+    branches = (schema, *schema.get("anyOf", ()))
+    return any(name in ([found] if isinstance(found := branch.get("type", ""), str) else found) for branch in branches)
 
 
-def _put(config: dict[str, Any], pointer: str, value: Any) -> None:
-    *path, last = pointer.split("/")[1:]
-    for part in path:
-        config = config.setdefault(part, {})
-    config[last] = value
-
-
-def _draw_roles(draw: st.DrawFn, layout: Layout, series: list[_Series], config: dict[str, Any]) -> set[str]:
-    """Choose which optional roles are stored, and declare them; return all roles that are."""
+def _draw_roles(draw: st.DrawFn, layout: Layout, config: dict[str, Any]) -> None:
+    """Choose which optional roles are stored, and declare them."""
     schemas = field_schemas(layout.peft_type)
-    known_by_all = set.intersection(*(set(one.kind.shapes) for one in series))
-    optional: dict[str, Mapping[str, Mapping[str, Any]]] = {}
-    for name, role in layout.roles.items():
-        if role.declared_by and name in known_by_all:
-            optional.setdefault(repr(role.declared_by), role.declared_by)
+    optional = {repr(role.declared_by): role.declared_by for role in layout.roles.values() if role.declared_by}
+    for kind in layout.kinds:
+        for cases in kind.cases.values():
+            optional |= {repr(conditions): conditions for conditions, _ in cases if conditions}
+    fixed = {field for kind in layout.kinds for field in kind.select.get("config", {})}
+    find = settings_finder(layout, config)
     for text in draw(st.lists(st.sampled_from(sorted(optional)), max_size=2, unique=True)) if optional else ():
-        changes = {field: _satisfying(schemas[field], test) for field, test in optional[text].items()}
-        if not set(changes) & set(layout.initialisation.get("also_changed_by", ())):
-            offer(config, changes)
-    find = lookup_in(config, defaults_of(layout.peft_type))
-    return {name for name, role in layout.roles.items() if holds(role.declared_by, find)}
+        conditions = optional[text]
+        on = holds(conditions, find)
+        changes = {
+            field: _violating(schemas[field], test) if on else _satisfying(schemas[field], test)
+            for field, test in conditions.items()
+        }
+        if not set(changes) & {*layout.initialisation.get("also_changed_by", ()), *fixed}:
+            offer(config, {name: value for name, value in changes.items() if value is not ...})
 
 
-def _draw_shared(draw: st.DrawFn, series: list[_Series], roles: set[str], config: dict[str, Any]) -> dict[str, int]:
+def _violating(schema: Mapping[str, Any], condition: Mapping[str, Any]) -> Any:
+    """Return a value that a condition does not hold for; `...` if there is no simple one."""
+    if condition.get("set") is True and _may_be(schema, "boolean"):
+        return False
+    if condition.get("set") is False and _may_be(schema, "boolean"):
+        return True
+    choices = [value for value in schema.get("enum", ()) if value not in condition.get("in", [condition.get("equals")])]
+    return choices[0] if choices else ...
+
+
+def _shared_kinds(layout: Layout) -> list[Kind]:
+    return [kind for kind in layout.kinds if kind.scope != MODULE]
+
+
+def _draw_values(draw: st.DrawFn, layout: Layout, kinds: list[Kind], config: dict[str, Any]) -> None:
     """Choose the symbols whose value stands in the config."""
-    shared: dict[str, int] = {}
-    for one in series:
-        used = {atom for role in roles & set(one.kind.shapes) for atom in _atoms(one.kind.shapes[role])}
-        for symbol, pointer in one.kind.config_symbols.items():
-            if symbol in used and symbol not in shared:
-                shared[symbol] = draw(st.integers(1, 3))
-                _put(config, pointer, shared[symbol])
-    return shared
+    used = {symbol for kind in kinds for shape in kind.shapes.values() for symbol in symbols_of(shape)}
+    used |= {symbol for kind in kinds for symbol in kind.draws} | {RANK}
+    for symbol, value in layout.values.items():
+        if value.raw or value.take == "length" or symbol not in used:
+            continue
+        low, high = next((kind.draws[symbol] for kind in kinds if symbol in kind.draws), (1, 4))
+        head = value.field.partition(".")[0]
+        if head == value.field or isinstance(config.get(head), dict):
+            put(config, value.field, draw(st.integers(low, high)))
+    for symbol, value in layout.values.items():
+        if value.take == "length" and symbol in used:
+            low, high = next((kind.draws[symbol] for kind in kinds if symbol in kind.draws), (1, 4))
+            config[value.field] = list(range(draw(st.integers(low, high))))
 
 
-def _atoms(shape: Shape) -> set[str]:
-    names = {atom for dimension in shape for atom in (dimension.left, dimension.right) if dimension.operator != "..."}
-    return {name for name in names if name and not name.isdigit()}
+def _draw_scale(draw: st.DrawFn, layout: Layout, config: dict[str, Any]) -> None:
+    alpha, field = alpha_value(layout), layout.scaling.get("square_root")
+    if alpha is not None:
+        schema = field_schemas(layout.peft_type)[alpha.field]
+        numbers = _ALPHAS if _may_be(schema, "number") else st.integers(1, 64)
+        config[alpha.field] = draw(numbers)
+    if field and draw(st.booleans()):
+        config[field] = True
 
 
-def _draw_ranks(
+def _draw_units(
     draw: st.DrawFn,
     layout: Layout,
     found: list[tuple[_Series, list[str]]],
-    shared: Mapping[str, int],
     config: dict[str, Any],
-) -> dict[str, int]:
-    """Choose rank and scale, in general and for single modules; return the rank of each path."""
-    divisors = [shared[d.right] for one, _ in found for s in one.kind.shapes.values() for d in s if d.right in shared]
-    step = math.lcm(1, *divisors)
-    some_ranks = st.integers(1, 4).map(lambda factor: factor * step)
-    usual = draw(some_ranks)
-    config[layout.rank["field"]] = usual
-    if "numerator" in layout.scaling:
-        config[layout.scaling["numerator"]] = draw(_ALPHAS)
-    for field in (layout.scaling.get("square_root"),):
-        if field and draw(st.booleans()):
-            config[field] = True
-    ranks = {path: usual for _, paths in found for path in paths}
-    for field, values, taken in (
-        (layout.rank.get("pattern"), some_ranks, ranks),
-        (layout.scaling.get("pattern"), _ALPHAS, {}),
-    ):
-        if field and draw(st.sampled_from([False, False, True])):
-            table = _draw_patterns(draw, found, values, taken)
-            if table:
-                config[field] = table
-    return ranks
+    find: Callable[[str], Any],
+) -> list[Plan]:
+    """Choose the sizes of every series and of what is shared, and settings of single modules."""
+
+    def wanted(role: str) -> bool:
+        return holds(layout.roles[role].declared_by, find)
+
+    given = given_by_path(layout, config)
+    plans: dict[str, Plan] = {}
+    bases: dict[str, tuple[_Series, dict[str, Any]]] = {}
+    for one, paths in found:
+        first = _draw_unit(draw, layout, paths[0], one.kinds, given(paths[0]), find, wanted, layer=one.layer)
+        # Modules of one series stand on equal base layers.
+        base = {name: value for name, value in first.symbols.items() if name not in layout.values}
+        for path in paths:
+            plans[path] = first._replace(path=path)
+            bases[path] = (one, {name: value for name, value in base.items() if name in BASE_FEATURES})
+    _draw_patterns(draw, layout, found, config, plans, bases, find, wanted)
+    units = list(plans.values())
+    for scope in dict.fromkeys(kind.scope for kind in _shared_kinds(layout)):
+        kinds = [kind for kind in layout.kinds if kind.scope == scope]
+        groups: dict[str, list[Symbols]] = {} if scope == CATEGORY else {"": []}
+        for plan in plans.values():
+            groups.setdefault(category(plan.path) if scope == CATEGORY else "", []).append(plan.symbols)
+        for name, others in groups.items():
+            if any(wanted(role) for kind in kinds for role in kind.shapes):
+                units.append(_draw_unit(draw, layout, name, kinds, given(""), find, wanted, others))
+    return units
+
+
+def _draw_unit(
+    draw: st.DrawFn,
+    layout: Layout,
+    path: str,
+    kinds: Sequence[Kind],
+    given: Mapping[str, Any],
+    find: Callable[[str], Any],
+    wanted: Callable[[str], bool],
+    others: Sequence[Symbols] = (),
+    layer: str = "",
+) -> Plan:
+    """Choose the sizes of one unit: independent symbols from their ranges, the others as the relations want them."""
+    usable = [kind for kind in kinds if holds(kind.select.get("config", {}), find)] or list(kinds)
+    for _ in range(_ATTEMPTS):
+        kind = fitted(draw(st.sampled_from(usable)), find)
+        dimensions = _dimensions(kind)
+        rest = tuple(draw(st.integers(1, 3)) for _ in range(draw(st.sampled_from(dimensions)))) if dimensions else ()
+        symbols: Symbols = dict(given)
+        for symbol, (low, high) in kind.draws.items():
+            if symbol not in symbols and symbol not in kind.indexed:
+                symbols[symbol] = draw(st.integers(low, high))
+        if layer == _CONVOLUTION:
+            symbols["kernel"] = _product(rest)
+        _draw_numbered(draw, layout, kind, symbols, wanted)
+        plan = _completed(draw, layout, path, [kind], symbols, find, wanted, rest, others)
+        if plan is not None:
+            return plan
+    reject()
+
+
+def _product(sizes: tuple[int, ...]) -> int:
+    product = 1
+    for size in sizes:
+        product *= size
+    return product
+
+
+def _dimensions(kind: Kind) -> list[int]:
+    """Return how many sizes a rest of the kind may stand for."""
+    rests = [shape for shape in kind.shapes.values() if any(d.is_rest and d.text != ANY for d in shape)]
+    if not rests:
+        return []
+    by_role = kind.select.get("role_dimensions", {})
+    counts = [length - len(kind.shapes[role]) + 1 for role, lengths in by_role.items() for length in lengths]
+    return counts or ([1, 2, 3] if _CONVOLUTION in kind.layers else [0])
+
+
+def _draw_numbered(
+    draw: st.DrawFn, layout: Layout, kind: Kind, symbols: Symbols, wanted: Callable[[str], bool]
+) -> None:
+    """Choose the sizes of numbered tensors that can't be computed."""
+    counts = {layout.roles[name].counted_as for name in kind.shapes if wanted(name)} - {""}
+    own = [symbol for symbol in kind.draws if symbol in kind.indexed]
+    for counted_as in sorted(counts) if own else ():
+        if type(symbols.get(counted_as)) is not int:
+            symbols[counted_as] = draw(st.integers(1, 3))
+        numbers = [str(number) for number in range(symbols[counted_as])]
+        symbols |= numbered(counted_as, numbers)
+        for number in numbers:
+            for symbol in own:
+                symbols.setdefault(instance_of(symbol, number), draw(st.integers(*kind.draws[symbol])))
+
+
+def _completed(
+    draw: st.DrawFn,
+    layout: Layout,
+    path: str,
+    kinds: Sequence[Kind],
+    symbols: Symbols,
+    find: Callable[[str], Any],
+    wanted: Callable[[str], bool],
+    rest: tuple[int, ...],
+    others: Sequence[Symbols],
+) -> Plan | None:
+    """Complete the symbols of a unit, choosing those that nothing settles; None if they do not go together."""
+    while True:
+        plan = plan_unit(layout, path, kinds, symbols, find, wanted, rest, others)
+        if plan is None:
+            return None
+        kind = plan.kind
+        needed = {
+            name
+            for role, shape in kind.shapes.items()
+            if (wanted(role) or role in kind.always) and not is_free(shape)
+            for name in symbols_of(shape)
+        }
+        free = sorted(needed - kind.indexed - plan.symbols.keys())
+        if not free:
+            return plan if _is_positive(layout, plan, wanted) else None
+        symbols = {**symbols, free[0]: draw(st.integers(1, 6))}
+
+
+def _is_positive(layout: Layout, plan: Plan, wanted: Callable[[str], bool]) -> bool:
+    """Whether every size is one that may be stored."""
+    frame = Frame(layout, plan.kind)
+    for name, shape in plan.kind.shapes.items():
+        role = layout.roles[name]
+        if is_free(shape) or not (wanted(name) or name in plan.kind.always):
+            continue
+        for number in numbers_of(plan.symbols, role.counted_as) if role.counted_as else ("",):
+            try:
+                sizes = shape_of(shape, frame.scope(plan.symbols, number), plan.rest)
+            except (UnknownSymbolError, NoValueError):
+                return False
+            if min(sizes, default=1) < (0 if role.may_be_empty else 1) or _product(sizes) > 4096:
+                return False
+    return True
 
 
 def _draw_patterns(
     draw: st.DrawFn,
+    layout: Layout,
     found: list[tuple[_Series, list[str]]],
-    values: st.SearchStrategy[Any],
-    taken: dict[str, Any],
-) -> dict[str, Any]:
-    """Draw a table of patterns, of which at most one matches each module; note the value of each path in `taken`."""
-    table: dict[str, Any] = {}
-    for one, paths in found:
-        if one.parameter or one.leaf in table or not draw(st.booleans()):
+    config: dict[str, Any],
+    plans: dict[str, Plan],
+    bases: Mapping[str, tuple[_Series, dict[str, Any]]],
+    find: Callable[[str], Any],
+    wanted: Callable[[str], bool],
+) -> None:
+    """Choose settings of single modules, in tables by pattern; at most one pattern of a table matches each module."""
+    alpha = alpha_value(layout)
+    for value in (*layout.values.values(), *((alpha,) if alpha is not None else ())):
+        if not value.pattern or value.raw or not draw(st.sampled_from([False, False, True])):
             continue
-        value = draw(values)
-        alike = [path for other, more in found if other.leaf == one.leaf for path in more]
-        style = draw(st.sampled_from(["leaf", "path", "regex"]))
-        if "{n}" in one.leaf or style == "path" or len(alike) != len(paths):
-            path = draw(st.sampled_from(paths))
-            table[re.escape(path) if style == "regex" else path] = value
-            taken[path] = value
+        table: dict[str, Any] = {}
+        for one, paths in found:
+            if one.parameter or one.leaf in table or not draw(st.booleans()):
+                continue
+            chosen = draw(_ALPHAS if value is alpha else st.integers(1, 4))
+            pattern, taken = _draw_pattern(draw, value, one, paths, found)
+            changed = _replanned(layout, {path: bases[path] for path in taken}, plans, value, chosen, find, wanted)
+            if changed is not None:
+                table[pattern] = [True] * chosen if value.take == "trues" else chosen
+                plans.update(changed)
+        if table:
+            config[value.pattern] = table
+
+
+def _draw_pattern(
+    draw: st.DrawFn, value: Value, one: _Series, paths: list[str], found: list[tuple[_Series, list[str]]]
+) -> tuple[str, list[str]]:
+    """Choose a key of a table of settings; return it with the modules that it matches."""
+    path = draw(st.sampled_from(paths))
+    if value.matching == EXACT:
+        return (value.key or "{path}").replace("{path}", path), [path]
+    style = draw(st.sampled_from(["leaf", "path", "regex"]))
+    alike = [path for other, more in found if other.leaf == one.leaf for path in more]
+    matching = value.matching != "regex"
+    if "{n}" in one.leaf or style == "path" or len(alike) != len(paths) or matching:
+        return re.escape(path) if style == "regex" and not matching else path, [path]
+    return one.leaf if style == "leaf" else _regex(one), paths
+
+
+def _replanned(
+    layout: Layout,
+    bases: Mapping[str, tuple[_Series, dict[str, Any]]],
+    plans: Mapping[str, Plan],
+    value: Value,
+    chosen: Any,
+    find: Callable[[str], Any],
+    wanted: Callable[[str], bool],
+) -> dict[str, Plan] | None:
+    """Plan modules anew with another setting on the same base layers; None if they do not go together."""
+    if value.symbol not in layout.values:
+        return {}
+    changed: dict[str, Plan] = {}
+    for path, (one, base) in bases.items():
+        old = plans[path]
+        given = {symbol: old.symbols[symbol] for symbol in layout.values if symbol in old.symbols}
+        symbols = {**given, **base, value.symbol: chosen}
+        if any(name in one.kinds[0].indexed for name in one.kinds[0].draws):
+            return None
+        plan = plan_unit(layout, path, one.kinds, symbols, find, wanted, old.rest)
+        if plan is None or not _is_complete(plan, wanted) or not _is_positive(layout, plan, wanted):
+            return None
+        changed[path] = plan
+    return changed
+
+
+def _is_complete(plan: Plan, wanted: Callable[[str], bool]) -> bool:
+    stored = [shape for role, shape in plan.kind.shapes.items() if wanted(role) or role in plan.kind.always]
+    needed = {name for shape in stored if not is_free(shape) for name in symbols_of(shape)}
+    return needed - plan.kind.indexed <= plan.symbols.keys()
+
+
+_WILD = {"{leaf}": "weight", "{rest}": "layers.0.weight"}
+
+
+def _draw_tensors(
+    draw: st.DrawFn, layout: Layout, plan: Plan, find: Callable[[str], Any]
+) -> Iterable[tuple[Role, str, tuple[int, ...]]]:
+    """Choose the tensors of one unit: role, number and shape."""
+    frame = Frame(layout, plan.kind)
+    for name, shape in plan.kind.shapes.items():
+        role = layout.roles[name]
+        if not holds(role.declared_by, find) and name not in plan.kind.always:
             continue
-        table[one.leaf if style == "leaf" else _regex(one)] = value
-        taken.update(dict.fromkeys(paths, value))
-    return table
-
-
-def _draw_shapes(
-    draw: st.DrawFn, layout: Layout, kind: Kind, roles: set[str], shared: Mapping[str, int], rank_divisor: int
-) -> dict[str, tuple[Shape, dict[str, int], tuple[int, ...]]]:
-    """Choose the sizes of one series: shape, symbols (without the rank) and rest of each role stored."""
-    wanted = {name: shape for name, shape in kind.shapes.items() if name in roles}
-    symbols = dict(shared)
-    dimensions = [dimension for shape in wanted.values() for dimension in shape if dimension.operator != "..."]
-    for dimension in dimensions:
-        if dimension.operator == "/":
-            _draw_quotient(draw, dimension.left, dimension.right, symbols, rank_divisor)
-    for dimension in dimensions:
-        for atom in (dimension.left, dimension.right):
-            if atom and atom != "r" and not atom.isdigit():
-                symbols.setdefault(atom, draw(st.integers(1, 6)))
-    counts = [length for lengths in kind.select.get("role_dimensions", {}).values() for length in lengths]
-    fixed = [len(kind.shapes[name]) - 1 for name in kind.select.get("role_dimensions", {})]
-    length = draw(st.sampled_from(counts)) - fixed[0] if counts else 0
-    kernel = tuple(draw(st.lists(st.integers(1, 3), min_size=length, max_size=length)))
-    free = tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=2)))
-    return {name: (shape, symbols, free if layout.roles[name].free_shape else kernel) for name, shape in wanted.items()}
-
-
-def _draw_quotient(draw: st.DrawFn, left: str, right: str, symbols: dict[str, int], rank_divisor: int) -> None:
-    """Choose two symbols of which the second divides the first."""
-    if left == "r":
-        divisors = [number for number in range(1, rank_divisor + 1) if rank_divisor % number == 0]
-        symbols.setdefault(right, draw(st.sampled_from(divisors)))
-        return
-    symbols.setdefault(right, draw(st.integers(1, 3)))
-    symbols.setdefault(left, symbols[right] * draw(st.integers(1, 3)))
+        if is_free(shape):
+            number = next((text for wild, text in _WILD.items() if wild in role.suffix), "")
+            yield role, number, tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=2)))
+            continue
+        for number in numbers_of(plan.symbols, role.counted_as) if role.counted_as else ("",):
+            yield role, number, shape_of(shape, frame.scope(plan.symbols, number), plan.rest)
 
 
 def _draw_other_fields(draw: st.DrawFn, layout: Layout, config: dict[str, Any]) -> None:
@@ -366,9 +597,14 @@ def _decided(layout: Layout) -> set[str]:
     """Return the fields that the rest of this module decides, or that tie the adapter to a changed base."""
     declared = auxiliary()
     fields = {"base_model_name_or_path", declared.saved_modules_field, declared.tokens_field}
-    fields |= {*layout.rank.values(), *layout.scaling.values(), *layout.targets.values(), *layout.retired_layouts}
+    fields |= {*layout.targets.values(), *layout.retired_layouts, layout.scaling.get("square_root", "")}
+    alpha = alpha_value(layout)
+    values = [*layout.values.values(), *((alpha,) if alpha is not None else ())]
+    fields |= {field for value in values for field in (value.field, value.pattern)}
     fields |= {layout.bias.get("field", ""), *layout.initialisation.get("also_changed_by", ())}
     fields |= {layout.initialisation.get("field", "")}
     fields |= {name for role in layout.roles.values() for name in role.declared_by}
-    fields |= {name for kind in layout.kinds for name in _switches(kind)}
-    return fields | {pointer.split("/")[1] for kind in layout.kinds for pointer in kind.config_symbols.values()}
+    for kind in layout.kinds:
+        fields |= {*kind.select.get("config", {}), _path_field(kind)}
+        fields |= {name for cases in kind.cases.values() for conditions, _ in cases for name in conditions}
+    return fields | {field.partition(".")[0] for field in fields}

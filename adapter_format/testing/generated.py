@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from adapter_format.config_fields import fields_of
 from adapter_format.constraints import broken_constraints
 from adapter_format.dtypes import BITS, DTYPES
 from adapter_format.storage.arrays import to_array
@@ -26,7 +27,7 @@ class GeneratedModule(NamedTuple):
     Attributes:
         path: module path in the base model.
         kind: name of its kind in the layout.
-        keys: key on disk of each role.
+        keys: key on disk of each role, or of each of its numbered tensors.
         rank: its rank.
     """
 
@@ -43,12 +44,14 @@ class GeneratedAdapter(NamedTuple):
         config: content of `adapter_config.json`.
         tensors: stored tensors by key, the method's own and its companions.
         modules: the adapted modules.
+        shared: tensors that belong to no single module, in sets; `path` of each is the name of its group of modules.
         breaks: id of the one rule that the adapter breaks with an error or a warning, "" for a valid adapter.
     """
 
     config: dict[str, Any]
     tensors: dict[str, Stored]
     modules: tuple[GeneratedModule, ...]
+    shared: tuple[GeneratedModule, ...] = ()
     breaks: str = ""
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -88,10 +91,22 @@ def fill(key: str, dtype: str, shape: tuple[int, ...], others: Mapping[str, Stor
     return stored
 
 
+def put(config: dict[str, Any], field: str, value: Any) -> None:
+    """Set a config field; a dot in its name leads into an object."""
+    *path, last = field.split(".")
+    for part in path:
+        if not isinstance(config.get(part), dict):
+            config[part] = {}
+        config = config[part]
+    config[last] = value
+
+
 def offer(config: dict[str, Any], changes: Mapping[str, Any]) -> bool:
-    """Change the config, unless that would break a constraint of its method."""
+    """Change the config, unless its method lacks a field or that would break a constraint of it."""
     changed = {**config, **changes}
-    if any(broken_constraints(changed, config["peft_type"])):
+    if not changes.keys() <= fields_of(config["peft_type"]).keys() or any(
+        broken_constraints(changed, config["peft_type"])
+    ):
         return False
     config.update(changes)
     return True
