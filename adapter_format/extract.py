@@ -25,9 +25,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeVar
 
+from adapter_format.conditions import holds
 from adapter_format.errors import AdapterFormatError, UsageError
+from adapter_format.keys import grammar_of, is_spelled
 from adapter_format.layouts import Auxiliary, Layout, auxiliary, known_layouts, layout_of
 from adapter_format.memory_keys import Entry, Path, Survey, modules_named, survey
+from adapter_format.module_values import settings_finder
 from adapter_format.patterns import fullmatch
 
 Tensor = TypeVar("Tensor")
@@ -88,6 +91,7 @@ def extract_adapter(
     found = survey(state_dict, layout)
     if adapter_name not in found.adapters:
         raise UsageError(_no_such_adapter(adapter_name, found, layout))
+    _refuse_computed(layout, settings)
     own = [entry for entry in found.entries if not entry.is_of_another(adapter_name)]
 
     chosen = [
@@ -105,7 +109,7 @@ def extract_adapter(
 
     sources: dict[str, str] = {}
     for path, entry in chosen:
-        key = ".".join((*found.prefix, *path))
+        key = ".".join(path if entry.is_whole else (*found.prefix, *path))
         first = sources.setdefault(key, entry.key)
         if first != entry.key:
             raise AdapterFormatError(
@@ -129,14 +133,25 @@ def _layout(config: object) -> Layout:
 def _no_such_adapter(name: str, found: Survey, layout: Layout) -> str:
     if found.adapters:
         return f"There is no adapter {name!r} in the state dict; it holds {_listed(found.adapters)}."
-    suffixes = tuple(f".{role.suffix}" for role in layout.roles.values())
-    on_disk = next((entry.key for entry in found.entries if entry.key.endswith(suffixes)), None)
+    grammar = grammar_of(layout.peft_type)
+    on_disk = next((entry.key for entry in found.entries if is_spelled(grammar, entry.key)), None)
     if on_disk is not None:
         return (
             f"The keys are as on disk already, such as {on_disk!r}, without an adapter's name in them; "
             "save them as they are, or pass the state dict of the live model."
         )
     return f"There is no adapter {name!r} in the state dict: no key in it is a tensor of {layout.title}."
+
+
+def _refuse_computed(layout: Layout, settings: Mapping[str, Any]) -> None:
+    """Refuse what PEFT computes when it saves, or keeps outside the state dict."""
+    find = settings_finder(layout, settings)
+    for role in layout.roles.values():
+        if not role.memory and holds(role.declared_by, find):
+            raise UsageError(
+                f"The state dict of a {layout.title} model does not hold `{role.suffix}` ({role.purpose}): PEFT makes it "
+                "when it saves. Save with PEFT, or store the tensors with `adapter_format.save`."
+            )
 
 
 def _adapter_tensors(own: Iterable[Entry]) -> _Chosen:

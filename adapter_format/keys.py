@@ -269,6 +269,11 @@ def read_key(grammar: KeyGrammar, key: str) -> KeyReading:
     )
 
 
+def is_spelled(grammar: KeyGrammar, key: str) -> bool:
+    """Whether a key ends as one on disk does, whatever stands in front of it."""
+    return any(form.pattern.fullmatch(key) for form in (*grammar.forms, *grammar.shared))
+
+
 def _read_whole(grammar: KeyGrammar, key: str, rest: str, faults: list[str]) -> KeyReading | None:
     """Read the misspelt key of a tensor that belongs to no single module."""
     for form in grammar.shared:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from adapter_format.errors import AdapterFormatError, UsageError
-from adapter_format.layouts import Auxiliary, Layout, auxiliary
+from adapter_format.keys import pattern_of, spelled
+from adapter_format.layouts import BARE, MODEL_PREFIX, MODULE, Auxiliary, Layout, auxiliary
 
 Path = tuple[str, ...]
-
-_NAME = "{adapter}"
 
 
 class Entry(NamedTuple):
@@ -19,8 +19,9 @@ class Entry(NamedTuple):
     Attributes:
         key: as it is in the state dict.
         parts: its parts, without those of wrappers.
-        layer: path of the module whose adapter tensor this is, or None.
+        layer: path of the module whose adapter tensor this is, or of what holds it for all modules, or None.
         suffix: what the key ends with on disk, if it has a layer.
+        role: name of its role in the layout, "" for what PEFT stores beside them.
         token_module: path of the embedding whose trainable tokens this is, or None.
         wrapper: where `modules_to_save` or `original_module` stands in `parts`, or None.
         names: where names of adapters stand in `parts`.
@@ -30,9 +31,15 @@ class Entry(NamedTuple):
     parts: Path
     layer: Path | None
     suffix: Path
+    role: str
     token_module: Path | None
     wrapper: int | None
     names: tuple[int, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the tensor belongs to the adapter as a whole, so that its key has no prefix of modules."""
+        return self.layer is not None and self.layer in ((), (MODEL_PREFIX[:-1],))
 
     def is_of_another(self, adapter: str) -> bool:
         """Whether the key has the name of another adapter in it."""
@@ -63,16 +70,22 @@ class Survey(NamedTuple):
 
 
 class _Match(NamedTuple):
-    """The end of a key, recognised: path of the module, place of the adapter's name, suffix on disk."""
+    """The end of a key, recognised: path of the module, place of the adapter's name, suffix on disk, role."""
 
     module: Path
     name: int
     suffix: Path
+    role: str
+    in_module: bool
 
 
-# Forms of keys in memory: by number of parts and place of the adapter's name among them, then by the other
-# parts; the value is the suffix on disk.
-_Forms = Mapping[tuple[int, int], Mapping[Path, Path]]
+class _Form(NamedTuple):
+    """One form of keys in memory, compiled, with the suffix that it has on disk."""
+
+    pattern: re.Pattern[str]
+    suffix: str
+    role: str
+    in_module: bool
 
 
 def survey(state_dict: Mapping[str, object], layout: Layout) -> Survey:
@@ -84,15 +97,18 @@ def survey(state_dict: Mapping[str, object], layout: Layout) -> Survey:
     """
     declared = auxiliary()
     paths = _clean_paths(state_dict, declared)
-    roles = _forms((role.memory, role.suffix) for role in layout.roles.values())
-    token_form = _forms([(declared.tokens_memory, declared.tokens_suffix)])
+    roles = [
+        _form(role.memory, role.suffix, role.name, role.scope) for role in layout.roles.values() if role.memory
+    ]
+    heads = frozenset(role.suffix.partition(".")[0] for role in layout.roles.values())
+    token_form = [_form(declared.tokens_memory, declared.tokens_suffix, "", MODULE)]
 
     names: dict[Path, set[str]] = {}
     wrapped: set[Path] = set()
     bases: set[Path] = set()
     for parts in paths:
         match = _match(parts, roles)
-        if match is not None:
+        if match is not None and match.in_module:
             names.setdefault(match.module, set()).add(parts[match.name])
         for at, part in enumerate(parts):
             if part == declared.base_layer_part:
@@ -106,7 +122,7 @@ def survey(state_dict: Mapping[str, object], layout: Layout) -> Survey:
     entries: list[Entry] = []
     adapters: dict[str, None] = {}
     for parts, key in paths.items():
-        match = _match(parts, roles) or _match_unnamed(parts, roles, layout.weight_part, names)
+        match = _match(parts, roles) or _match_unnamed(parts, layout.weight_part, heads, names)
         tokens = _match(parts, token_form)
         wrapper = _wrapper(parts, wrapped, declared)
         found = []
@@ -116,7 +132,7 @@ def survey(state_dict: Mapping[str, object], layout: Layout) -> Survey:
             found.append(tokens.name)
         if wrapper is not None and parts[wrapper] == declared.memory_parts[0]:
             found.append(wrapper + 1)
-        if match is None or match.module in adapted:
+        if match is None or not match.in_module or match.module in adapted:
             adapters.update(dict.fromkeys(parts[at] for at in found))
         entries.append(
             Entry(
@@ -124,6 +140,7 @@ def survey(state_dict: Mapping[str, object], layout: Layout) -> Survey:
                 parts,
                 match and match.module,
                 match.suffix if match else (),
+                match.role if match else "",
                 tokens and tokens.module,
                 wrapper,
                 tuple(found),
@@ -162,34 +179,45 @@ def _clean_paths(state_dict: object, declared: Auxiliary) -> dict[Path, str]:
     return paths
 
 
-def _forms(pairs: Iterable[tuple[str, str]]) -> _Forms:
-    """Index forms such as `lora_A.{adapter}.weight` with their suffixes on disk."""
-    forms: dict[tuple[int, int], dict[Path, Path]] = {}
-    for memory, suffix in pairs:
-        form = tuple(memory.split("."))
-        fixed = tuple(part for part in form if part != _NAME)
-        forms.setdefault((len(form), form.index(_NAME)), {})[fixed] = tuple(suffix.split("."))
-    return forms
+def _form(memory: str, suffix: str, role: str, scope: str) -> _Form:
+    """Compile a form such as `lora_A.{adapter}.weight`."""
+    ending = pattern_of(memory).replace(pattern_of("{adapter}"), "(?P<adapter>[^.]+)", 1)
+    if scope == MODULE:
+        before = r"(?P<path>.+)\."
+    else:
+        before = "" if scope == BARE else re.escape(MODEL_PREFIX)
+    return _Form(re.compile(before + ending), suffix, role, scope == MODULE)
 
 
-def _match(parts: Path, forms: _Forms) -> _Match | None:
+def _match(parts: Path, forms: Iterable[_Form]) -> _Match | None:
     """Recognise a key that ends in one of the forms."""
-    for (length, name), suffixes in forms.items():
-        start = len(parts) - length
-        if start > 0:
-            suffix = suffixes.get(parts[start : start + name] + parts[start + name + 1 :])
-            if suffix is not None:
-                return _Match(parts[:start], start + name, suffix)
+    key = ".".join(parts)
+    for form in forms:
+        found = form.pattern.fullmatch(key)
+        if found is not None:
+            groups = found.groupdict()
+            name = key.count(".", 0, found.start("adapter"))
+            suffix = spelled(form.suffix, groups.get("category") or "", groups.get("index") or "")
+            module = tuple(groups["path"].split(".")) if form.in_module else _owner(form)
+            return _Match(module, name, tuple(suffix.split(".")), form.role, form.in_module)
     return None
 
 
-def _match_unnamed(parts: Path, forms: _Forms, mark: str, names: Mapping[Path, Collection[str]]) -> _Match | None:
+def _owner(form: _Form) -> Path:
+    """The path of what holds a tensor of the adapter as a whole."""
+    whole = MODEL_PREFIX[:-1]
+    return (whole,) if form.pattern.pattern.startswith(re.escape(MODEL_PREFIX)) else ()
+
+
+def _match_unnamed(
+    parts: Path, mark: str, heads: Collection[str], names: Mapping[Path, Collection[str]]
+) -> _Match | None:
     """Recognise what is no role, but has the method's mark and an adapted module: PEFT stores it too."""
-    for length, name in forms:
-        start = len(parts) - length
-        at = start + name
-        if start > 0 and parts[start].startswith(mark) and parts[at] in names.get(parts[:start], ()):
-            return _Match(parts[:start], at, parts[start:at] + parts[at + 1 :])
+    for start in range(len(parts) - 2, max(len(parts) - 4, 0), -1):
+        at = start + 1
+        known = names.get(parts[:start], ())
+        if parts[start].startswith(mark) and parts[start] not in heads and parts[at] in known:
+            return _Match(parts[:start], at, parts[start:at] + parts[at + 1 :], "", True)
     return None
 
 

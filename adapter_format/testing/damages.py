@@ -20,7 +20,7 @@ from adapter_format.targets import ENDINGS, ends_with_name
 from adapter_format.testing.generated import GeneratedAdapter, GeneratedModule, fill
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from adapter_format.layouts import Kind, Role
     from adapter_format.testing.examples import Stored
@@ -31,27 +31,51 @@ _UNKNOWN = "unheard_of"
 
 
 class Case(NamedTuple):
-    """What a damage works with: a source of choices, and a valid adapter with the layout of its method."""
+    """What a damage works with: a source of choices, and a valid adapter with the layout of its method.
 
-    draw: st.DrawFn
+    Attributes:
+        choose: returns one of several things, none of which is simpler than those before it.
+        layout: the method.
+        adapter: the valid adapter.
+    """
+
+    choose: Callable[[Sequence[Any]], Any]
     layout: Layout
     adapter: GeneratedAdapter
 
 
 def draw_damaged(draw: st.DrawFn, adapter: GeneratedAdapter) -> GeneratedAdapter:
-    """Damage a valid adapter in one way that applies to it; `breaks` of the result names the rule.
+    """Damage a valid adapter in one way that applies to it; `breaks` of the result names the rule."""
+    rules = list(DAMAGES)
+    while rules:
+        rule = draw(st.sampled_from(rules))
+        damaged = damage(adapter, rule, lambda options: draw(st.sampled_from(options)))
+        if damaged is not None:
+            return damaged
+        rules.remove(rule)
+    return adapter
+
+
+def damage(
+    adapter: GeneratedAdapter, rule: str, choose: Callable[[Sequence[Any]], Any] = lambda options: options[0]
+) -> GeneratedAdapter | None:
+    """Damage a valid adapter so that it breaks one rule and no other.
 
     Damage that would also break a constraint between config fields, which has a rule of its own, is not done.
+
+    Args:
+        adapter: a valid adapter, drawn by a strategy or taken apart by `taken_apart`.
+        rule: id of the rule, one of `DAMAGES`.
+        choose: returns one of several things, such as the module that is damaged; by default the first.
+
+    Returns:
+        The damaged adapter, or None where this adapter can't be damaged so.
     """
     layout = layout_of(adapter.config["peft_type"])
-    damages = list(DAMAGES)
-    while layout is not None:
-        rule = draw(st.sampled_from(damages))
-        damaged = DAMAGES[rule](Case(draw, layout, adapter))
-        if damaged is not None and not any(broken_constraints(damaged.config, layout.peft_type)):
-            return damaged._replace(breaks=rule)
-        damages.remove(rule)
-    return adapter
+    damaged = DAMAGES[rule](Case(choose, layout, adapter)) if layout is not None else None
+    if damaged is None or layout is None or any(broken_constraints(damaged.config, layout.peft_type)):
+        return None
+    return damaged._replace(breaks=rule)
 
 
 def _renamed(adapter: GeneratedAdapter, rename: Callable[[str], str]) -> GeneratedAdapter:
@@ -71,12 +95,12 @@ def _with(adapter: GeneratedAdapter, key: str, stored: Stored) -> GeneratedAdapt
 
 
 def _module(case: Case) -> GeneratedModule | None:
-    return case.draw(st.sampled_from(case.adapter.modules)) if case.adapter.modules else None
+    return case.choose(case.adapter.modules) if case.adapter.modules else None
 
 
 def _unit(case: Case) -> GeneratedModule | None:
     units = [unit for unit in (*case.adapter.modules, *case.adapter.shared) if unit.keys]
-    return case.draw(st.sampled_from(units)) if units else None
+    return case.choose(units) if units else None
 
 
 def _is_conditional(layout: Layout, unit: GeneratedModule, name: str) -> bool:
@@ -114,8 +138,8 @@ def _wrap(case: Case) -> GeneratedAdapter | None:
     prefix = case.layout.prefix
     if not prefix:
         return None
-    part = case.draw(st.sampled_from([*auxiliary().wrapper_parts, *auxiliary().outer_wrapper_parts]))
-    if part in auxiliary().outer_wrapper_parts or case.draw(st.booleans()):
+    part = case.choose([*auxiliary().wrapper_parts, *auxiliary().outer_wrapper_parts])
+    if part in auxiliary().outer_wrapper_parts or case.choose([False, True]):
         return _renamed(case.adapter, lambda key: f"{part}.{key}")
     return _if_changed(
         case, lambda key: f"{prefix}{part}.{key.removeprefix(prefix)}" if key.startswith(prefix) else key
@@ -123,7 +147,7 @@ def _wrap(case: Case) -> GeneratedAdapter | None:
 
 
 def _leave_name(case: Case) -> GeneratedAdapter | None:
-    name = case.draw(st.sampled_from(["default", "my_adapter", "0"]))
+    name = case.choose(["default", "my_adapter", "0"])
     new: dict[str, str] = {}
     for unit in (*case.adapter.modules, *case.adapter.shared):
         for instance, key in unit.keys.items():
@@ -139,9 +163,10 @@ def _drop_factor(case: Case) -> GeneratedAdapter | None:
     unit = _unit(case)
     keys = _single(unit, case.layout, conditional=False) if unit is not None else []
     in_module = unit is not None and case.layout.kind(unit.kind).scope == MODULE
-    if unit is None or len(unit.keys if in_module else case.adapter.tensors) < 2 or not keys:
+    stored = sum(len(other.keys) for other in (*case.adapter.modules, *case.adapter.shared))
+    if unit is None or (len(unit.keys) if in_module else stored) < 2 or not keys:
         return None
-    return _without(case.adapter, case.draw(st.sampled_from(keys)))
+    return _without(case.adapter, case.choose(keys))
 
 
 def _drop_optional_role(case: Case) -> GeneratedAdapter | None:
@@ -151,7 +176,7 @@ def _drop_optional_role(case: Case) -> GeneratedAdapter | None:
         return None
     if case.layout.kind(unit.kind).scope == MODULE and len(unit.keys) < 2:
         return None
-    return _without(case.adapter, case.draw(st.sampled_from(keys)))
+    return _without(case.adapter, case.choose(keys))
 
 
 def _undeclare_role(case: Case) -> GeneratedAdapter | None:
@@ -167,7 +192,7 @@ def _undeclare_role(case: Case) -> GeneratedAdapter | None:
     )
     if not fields:
         return None
-    field = case.draw(st.sampled_from(fields))
+    field = case.choose(fields)
     return _configured(case.adapter, **{field: False if case.adapter.config[field] is True else None})
 
 
@@ -183,10 +208,9 @@ def _strange_role(case: Case) -> GeneratedAdapter | None:
 
 
 def _base_weight(case: Case) -> GeneratedAdapter:
-    key = case.layout.companion_prefix + case.draw(
-        st.sampled_from([f"model.{_UNKNOWN}.weight", f"{_UNKNOWN}.{_UNKNOWN}.weight"])
-    )
-    return _with(case.adapter, key, fill(key, "F32", case.draw(st.sampled_from([(3,), (3, 3)])), case.adapter.tensors))
+    path = case.choose([f"model.{_UNKNOWN}.weight", f"{_UNKNOWN}.{_UNKNOWN}.weight"])
+    key = case.layout.companion_prefix + path
+    return _with(case.adapter, key, fill(key, "F32", case.choose([(3,), (3, 3)]), case.adapter.tensors))
 
 
 def _has_tied_or_stacked(case: Case) -> bool:
@@ -204,7 +228,7 @@ def _drop_target(case: Case) -> GeneratedAdapter | None:
     names = _target_list(case)
     if len(names) < 2 or _has_tied_or_stacked(case):
         return None
-    dropped = case.draw(st.sampled_from(names))
+    dropped = case.choose(names)
     kept = [name for name in names if name != dropped]
     if all(any(ends_with_name(module.path, name) for name in kept) for module in case.adapter.modules):
         return None
@@ -251,7 +275,7 @@ def _change_rank(case: Case) -> GeneratedAdapter | None:
 
 def _change_setting(case: Case) -> GeneratedAdapter | None:
     others = sorted(case.layout.values.keys() - {RANK})
-    return _multiplied(case, case.draw(st.sampled_from(others))) if others else None
+    return _multiplied(case, case.choose(others)) if others else None
 
 
 def _tables(case: Case) -> list[str]:
@@ -265,12 +289,12 @@ def _in_table(case: Case, pattern: str) -> GeneratedAdapter | None:
     tables = _tables(case)
     if not tables:
         return None
-    field = case.draw(st.sampled_from(tables))
+    field = case.choose(tables)
     return _configured(case.adapter, **{field: {**(case.adapter.config.get(field) or {}), pattern: 2}})
 
 
 def _bad_pattern(case: Case) -> GeneratedAdapter | None:
-    return _in_table(case, case.draw(st.sampled_from(["(", "*.x"])))
+    return _in_table(case, case.choose(["(", "*.x"]))
 
 
 def _unmatched_pattern(case: Case) -> GeneratedAdapter | None:
@@ -282,7 +306,7 @@ def _unmatched_pattern(case: Case) -> GeneratedAdapter | None:
 def _matrix_or_vector(case: Case) -> str | None:
     unit = _unit(case)
     keys = _single(unit, case.layout, conditional=False) if unit is not None else []
-    return case.draw(st.sampled_from(keys)) if keys else None
+    return case.choose(keys) if keys else None
 
 
 def _empty(case: Case) -> GeneratedAdapter | None:
@@ -290,7 +314,7 @@ def _empty(case: Case) -> GeneratedAdapter | None:
     if key is None or _role_of(case, key).may_be_empty:
         return None
     stored = case.adapter.tensors[key]
-    shape = case.draw(st.sampled_from([(0,), (0, *stored.shape[1:]), (*stored.shape[:-1], 0)]))
+    shape = case.choose([(0,), (0, *stored.shape[1:]), (*stored.shape[:-1], 0)])
     return _with(case.adapter, key, stored._replace(shape=shape, data=b""))
 
 
@@ -316,9 +340,9 @@ def _cast(case: Case) -> GeneratedAdapter | None:
     keys = [key for key in keys if case.adapter.tensors[key].data]
     if len(keys) < 2:
         return None
-    key = case.draw(st.sampled_from(keys))
+    key = case.choose(keys)
     stored = case.adapter.tensors[key]
-    other = case.draw(st.sampled_from([name for name in ("F32", "F16", "BF16", "F64") if name != stored.dtype]))
+    other = case.choose([name for name in ("F32", "F16", "BF16", "F64") if name != stored.dtype])
     return _with(case.adapter, key, fill(key, other, stored.shape, case.adapter.tensors))
 
 
@@ -327,7 +351,7 @@ def _cast_index(case: Case) -> GeneratedAdapter | None:
     keys = [key for unit in units for name, key in unit.keys.items() if case.layout.role(name).dtypes]
     if not keys:
         return None
-    key = case.draw(st.sampled_from(keys))
+    key = case.choose(keys)
     return _with(case.adapter, key, fill(key, "F32", case.adapter.tensors[key].shape, case.adapter.tensors))
 
 
@@ -366,21 +390,21 @@ def _undeclare_bias(case: Case) -> GeneratedAdapter | None:
 
 
 def _unknown_field(case: Case) -> GeneratedAdapter:
-    return _configured(case.adapter, **{_UNKNOWN: case.draw(st.sampled_from([1, None, "text", [], {}]))})
+    return _configured(case.adapter, **{_UNKNOWN: case.choose([1, None, "text", [], {}])})
 
 
 def _wrong_type(case: Case) -> GeneratedAdapter:
-    field = case.draw(st.sampled_from(["auto_mapping", case.layout.targets.get("excluded", "auto_mapping")]))
+    field = case.choose(["auto_mapping", case.layout.targets.get("excluded", "auto_mapping")])
     return _configured(case.adapter, **{field: 7})
 
 
 def _unknown_method(case: Case) -> GeneratedAdapter:
-    name = case.draw(st.sampled_from([case.layout.peft_type.lower(), _UNKNOWN.upper()]))
+    name = case.choose([case.layout.peft_type.lower(), _UNKNOWN.upper()])
     return _configured(case.adapter, peft_type=name)
 
 
 def _local_base(case: Case) -> GeneratedAdapter:
-    path = case.draw(st.sampled_from(["/home/someone/model", "../model", "C:\\model", "~/model"]))
+    path = case.choose(["/home/someone/model", "../model", "C:\\model", "~/model"])
     return _configured(case.adapter, base_model_name_or_path=path)
 
 

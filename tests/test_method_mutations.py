@@ -1,0 +1,49 @@
+"""Every damage to every golden fires its own rule and no other error or warning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import adapter_format as af
+from adapter_format.layouts import known_layouts
+
+from .method_mutations import MethodMutation, folders, mutations_of, write
+
+ALONGSIDE: dict[tuple[str, str], tuple[set[str], str]] = {}
+"""Golden and rule whose damage cannot but break another rule as well: which, and why."""
+
+
+def fired(path: Path) -> set[str]:
+    return {finding.rule for finding in af.validate(path).findings if finding.severity != "info"}
+
+
+@pytest.mark.parametrize(("peft_type", "folder"), list(folders()), ids=[folder for _, folder in folders()])
+def test_a_damage_breaks_its_own_rule_and_no_other(peft_type: str, folder: str, tmp_path: Path) -> None:
+    wrong: dict[str, set[str]] = {}
+    before = fired(Path(__file__).parent / "golden" / "methods" / folder)
+    for number, mutation in enumerate(mutations_of(peft_type, folder)):
+        place = tmp_path / str(number)
+        write(mutation.adapter, place)
+        found = fired(place) - before
+        also, _ = ALONGSIDE.get((folder, mutation.rule), (set(), ""))
+        if found != {mutation.rule} | also:
+            wrong[mutation.rule] = found
+
+    assert wrong == {}
+
+
+def every_mutation() -> Iterator[MethodMutation]:
+    for peft_type, folder in folders():
+        yield from mutations_of(peft_type, folder)
+
+
+def test_every_method_is_damaged_in_many_ways() -> None:
+    rules: dict[str, set[str]] = {}
+    for mutation in every_mutation():
+        rules.setdefault(mutation.peft_type, set()).add(mutation.rule)
+
+    assert {layout.peft_type for layout in known_layouts()} - rules.keys() <= {"LORA", "BONE", "XLORA"}
+    assert {method: len(found) for method, found in rules.items() if len(found) < 8} == {}
