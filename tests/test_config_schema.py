@@ -38,6 +38,10 @@ MEMBERS = {
 
 # PEFT refuses these defaults: a config must give a value.
 WITHOUT_DEFAULT = {"peft_type", "ADALORA.total_step", "ADAPTION_PROMPT.adapter_len", "ADAPTION_PROMPT.adapter_layers"}
+WITHOUT_DEFAULT |= {
+    f"{method}.num_virtual_tokens"
+    for method in ("CARTRIDGE", "MULTITASK_PROMPT_TUNING", "PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING")
+}
 
 
 def test_the_schema_is_a_schema() -> None:

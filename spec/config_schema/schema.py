@@ -107,8 +107,17 @@ def _properties(
             raise LookupError(f"no words for {owner}.{name}")
         found = _field(fields[name], said, owner, history)
         if refuses is not None:
-            found["x-peft-refuses"] = refuses.get(owner, {}).get(name, "sometimes")
+            found["x-peft-refuses"] = _refused(owner, name, fields[name], refuses, history)
         yield name, {keyword: found[keyword] for keyword in sorted(found, key=_place)}
+
+
+def _refused(
+    owner: str, name: str, field: Mapping[str, Any], refuses: Mapping[str, Any], history: Mapping[str, Any]
+) -> str:
+    """Say how often the newest release refuses: whatever belongs to a method that is gone, no field that is gone."""
+    if "until" in history["methods"].get(owner, {}):
+        return "always"
+    return "never" if "until" in field else str(refuses[owner][name])
 
 
 def _said(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
