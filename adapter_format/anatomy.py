@@ -251,7 +251,11 @@ def stored_biases(layout: Layout, config: Mapping[str, Any]) -> str:
     if not layout.bias:
         return "none"
     mode = settings_finder(layout, config)(layout.bias["field"])
-    found: str = layout.bias["modes"].get(mode, "none") if isinstance(mode, str) else "none"
+    if not isinstance(mode, str):
+        return "none"
+    # PEFT asks no more than whether the end of the value is this.
+    other = "adapted" if mode.endswith("_only") else "none"
+    found: str = layout.bias["modes"].get(mode, other)
     return found
 
 

@@ -274,6 +274,24 @@ def _solve(node: ast.expr, value: Any, scope: Scope) -> Solution:
             chosen = _if_known(test, scope)
             if chosen is not None:
                 return _solve(body if chosen else orelse, value, scope)
+            return _solve_choice(test, (body, orelse), value, scope)
+    return UNSOLVED
+
+
+def _solve_choice(test: ast.expr, branches: tuple[ast.expr, ast.expr], value: Any, scope: Scope) -> Solution:
+    """Find a symbol that decides itself which branch is taken: `size if size else d_in/number`."""
+    for branch, wanted in zip(branches, (True, False), strict=True):
+        if _if_known(branch, scope) is not None:
+            continue
+        try:
+            found = _solve(branch, value, scope)
+        except NoValueError:
+            continue
+        if found.symbol:
+            assumed = scope._replace(symbols={**scope.symbols, scope.rename(found.symbol): found.value})
+            taken = _if_known(test, assumed)
+            if taken is not None and bool(taken) is wanted:
+                return found
     return UNSOLVED
 
 

@@ -64,7 +64,8 @@ class Role(NamedTuple):
         counted_as: symbol that counts the numbered tensors of the role.
         step: expression for the distance between their numbers.
         undeclared: what PEFT does with it if the config does not call for it: `dropped`, or `read` all the same.
-        missing: what its absence does: `harms`, or nothing, if PEFT computes it anew (`harmless`).
+        missing: what its absence does: `harms`, or nothing, if PEFT computes it anew (`harmless`); `unknown` if only
+            the base decides whether it is there.
     """
 
     name: str
@@ -229,11 +230,21 @@ def layout_of(peft_type: str) -> Layout | None:
     return _read_layout(data) if "peft_type" in data else None
 
 
+def _layout_files() -> list[str]:
+    return sorted(name for name in schema_names() if name.startswith("layouts/") and "." not in name)
+
+
 def known_layouts() -> tuple[Layout, ...]:
     """Return every packaged layout, in the order of their names."""
-    names = sorted(name.partition("/")[2] for name in schema_names() if name.startswith("layouts/"))
-    found = (layout_of(name.upper()) for name in names if "." not in name)
+    found = (layout_of(name.partition("/")[2].upper()) for name in _layout_files())
     return tuple(layout for layout in found if layout is not None)
+
+
+@functools.cache
+def suffixes_by_method() -> Mapping[str, tuple[str, ...]]:
+    """Return how the keys of each method end, with wildcards, without reading the layouts in full."""
+    found = map(load_schema, _layout_files())
+    return {data["peft_type"]: tuple(r["suffix"] for r in data["roles"].values()) for data in found if "roles" in data}
 
 
 def fitted(kind: Kind, find: Callable[[str], Any]) -> Kind:

@@ -14,6 +14,7 @@ from adapter_format.module_values import settings_finder, value_of, values_by_pa
 from adapter_format.patterns import PatternError, PatternTooCostly, fullmatch
 from adapter_format.settling import RANK, Frame, Roles, ShapeFault, settle
 from adapter_format.shape_functions import category
+from adapter_format.shapes import may_have, parse_shape
 from adapter_format.targets import Targets, ends_with_name
 
 if TYPE_CHECKING:
@@ -170,6 +171,9 @@ class _Settings:
             return False
         by_role = select.get("role_dimensions")
         if by_role and not any(role in roles and len(roles[role].shape) in by_role[role] for role in by_role):
+            return False
+        by_shape = select.get("role_shapes", {})
+        if not all(role in roles and may_have(parse_shape(by_shape[role]), roles[role].shape) for role in by_shape):
             return False
         if not applies_to_path(kind, path, self.find) or not holds(select.get("config", {}), self.find):
             return False

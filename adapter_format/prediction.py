@@ -71,22 +71,28 @@ def predict(
     chosen = set(roles)
 
     def wanted(role: str) -> bool:
-        return role in chosen or holds(layout.roles[role].declared_by, find)
+        declared = layout.roles[role]
+        return role in chosen or (declared.missing != "unknown" and holds(declared.declared_by, find))
 
     kinds = [kind for kind in layout.kinds if kind.scope == MODULE and layer in kind.layers]
     if not kinds and any(kind.scope == MODULE for kind in layout.kinds):
         known = ", ".join(dict.fromkeys(name for kind in layout.kinds for name in kind.layers))
         raise UsageError(f"{layout.title} has no kind for {layer!r} layers; it has kinds for {known}.")
     given = given_by_path(layout, config)
-    plans: list[Plan] = []
+    least_rank = 0 if RANK in layout.values and layout.values[RANK].may_be_zero else 1
+    features: dict[str, dict[str, Any]] = {}
     for path, (d_in, d_out) in modules.items() if kinds else ():
         rank = (ranks or {}).get(path)
-        features = {**given(path), **({RANK: rank} if rank is not None else {}), "d_in": d_in, "d_out": d_out}
-        if min(d_in, d_out, features.get(RANK, 1)) < 1:
-            found = f"r={features.get(RANK)}, d_in={d_in}, d_out={d_out}"
+        own = {**given(path), **({RANK: rank} if rank is not None else {}), "d_in": d_in, "d_out": d_out}
+        if min(d_in, d_out) < 1 or own.get(RANK, least_rank) < least_rank:
+            found = f"r={own.get(RANK)}, d_in={d_in}, d_out={d_out}"
             raise UsageError(f"Rank and features must be positive, found {found}.")
-        plan = plan_unit(layout, path, kinds, features, find, wanted)
+        features[path] = own
+    plans: list[Plan] = []
+    for path, own in features.items():
+        plan = plan_unit(layout, path, kinds, own, find, wanted, others=features.values())
         if plan is None:
+            d_in, d_out = own["d_in"], own["d_out"]
             raise UsageError(f"{layout.title} can't adapt {path!r} of {d_in} x {d_out} features with these settings.")
         plans.append(plan)
     plans += plan_shared(layout, plans, given(""), find, wanted)
@@ -126,7 +132,7 @@ def plan_unit(
         find: gives the value of a config field.
         wanted: whether a role is to be stored.
         rest: what a rest such as `*kernel` stands for.
-        others: symbols of the modules that share the unit.
+        others: symbols of the modules that share the unit, or of all modules, itself among them.
     """
     modules = list(others)
     for kind in kinds:

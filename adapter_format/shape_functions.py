@@ -10,7 +10,6 @@ import math
 
 from adapter_format.expressions import Function
 
-
 _MOST_STEPS = 1 << 17
 """Candidates that are tried in the search for a divisor: enough for sizes of 17 billion, over in some milliseconds."""
 
@@ -22,8 +21,8 @@ def triangle(size: int) -> int:
 
 def size_of_triangle(elements: int) -> int | None:
     """Return the size of the matrix with so many elements above its diagonal; None if there is none."""
-    size = (1 + math.isqrt(1 + 8 * elements)) // 2
-    return size if elements > 0 and triangle(size) == elements else None
+    size = (1 + math.isqrt(1 + 8 * max(elements, 0))) // 2
+    return size if triangle(size) == elements else None
 
 
 def quotient_up(left: int, right: int) -> int:

@@ -133,6 +133,16 @@ def settle_dimension(dimension: Dimension, size: int, symbols: Symbols, scope: S
     return None
 
 
+def may_have(shape: Shape, sizes: tuple[int, ...]) -> bool:
+    """Whether a shape can have these sizes, whatever its symbols are elsewhere."""
+    symbols: Symbols = {}
+    scope = plain_scope(symbols)
+    return settle_rest(shape, sizes, symbols) is None and all(
+        dimension.is_rest or settle_dimension(dimension, size, symbols, scope) is None
+        for dimension, size in zip(shape, sizes, strict=False)
+    )
+
+
 def shape_of(shape: Shape, scope: Scope, rest: tuple[int, ...] = ()) -> tuple[int, ...]:
     """Compute the sizes of a shape from its symbols.
 

@@ -21,7 +21,10 @@ OTHER_LAYER = "other-layer"
 UNDECIDED = "undecided"
 
 ENDINGS = "endings"
-"""How the layouts call targets that are plain ends of paths, dot or not."""
+"""How the layouts call targets that are the plain end of a path, behind a dot."""
+
+ALWAYS = "always"
+"""How the layouts say that a head tied to an adapted embedding is adapted with it, whatever the config says."""
 
 Suffixes = tuple[tuple[int, frozenset[str]], ...]
 
@@ -122,7 +125,7 @@ def _by_ending(ending: str) -> Targets:
     """The targets of a method that takes its one string for the end of a module's path."""
 
     def covers(path: str) -> str:
-        return COVERED if path.endswith(ending) else NOT_NAMED
+        return COVERED if path.endswith(f".{ending}") else NOT_NAMED
 
     return Targets((ending,), None, (), covers, lambda _: False)
 
@@ -145,7 +148,8 @@ def _through_base_layers(
     """Let a module inside a wrapped layer count as its owner, and a tied head as its embedding."""
     embeddings = auxiliary().embedding_modules
     modules_field, tying_field = field["modules"], field["tying"]
-    tied = config.get(tying_field) is True and _mentions(config.get(modules_field), embeddings)
+    ties = tying_field == ALWAYS or config.get(tying_field) is True
+    tied = ties and _mentions(config.get(modules_field), embeddings)
 
     def covers(path: str) -> str:
         reason = decide(path)

@@ -206,9 +206,12 @@ def check_roles(checkpoint: Checkpoint) -> Iterator[Finding]:
     for group in anatomy.alike:
         unit, stored = group[0], parts.stored_roles(group[0])
         for role in unit.kind.shapes:
-            if parts.has_role(unit, role, declared) and (role not in stored or _missing_numbers(anatomy, unit, role)):
-                if unit.symbols.get(anatomy.layout.roles[role].counted_as) != 0:
-                    lacking.setdefault(role, []).extend(group)
+            definition = anatomy.layout.roles[role]
+            if definition.missing == "unknown" or not parts.has_role(unit, role, declared):
+                continue
+            absent = role not in stored or _missing_numbers(anatomy, unit, role)
+            if absent and unit.symbols.get(definition.counted_as) != 0:
+                lacking.setdefault(role, []).extend(group)
         for role in stored:
             if not parts.has_role(unit, role, declared):
                 surplus.setdefault(role, []).extend(group)
@@ -291,6 +294,8 @@ def _missing_shared(anatomy: Anatomy, declared: Mapping[str, bool], *, known: bo
     layout = anatomy.layout
     for role in layout.roles.values():
         if role.scope == MODULE or role.counted_as or not declared[role.name] or (role.declared_by and not known):
+            continue
+        if role.missing == "unknown":
             continue
         names = {category(path) for path in anatomy.modules} if role.scope == CATEGORY else {""}
         absent = sorted(name for name in names if name not in anatomy.shared)
