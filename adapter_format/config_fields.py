@@ -111,3 +111,9 @@ def values_since(field: str, peft_type: str) -> Mapping[str, str]:
             found = (branch["x-peft-enum-since"] for branch in branches if "x-peft-enum-since" in branch)
             return MappingProxyType(dict(next(found, {})))
     return MappingProxyType({})
+
+
+def newest_release() -> str:
+    """Return the newest release of PEFT that is described here."""
+    newest: str = load_schema("adapter_config")["x-peft-newest"]
+    return newest

@@ -149,8 +149,8 @@ def _refuse_computed(layout: Layout, settings: Mapping[str, Any]) -> None:
     for role in layout.roles.values():
         if not role.memory and holds(role.declared_by, find):
             raise UsageError(
-                f"The state dict of a {layout.title} model does not hold `{role.suffix}` ({role.purpose}): PEFT makes it "
-                "when it saves. Save with PEFT, or store the tensors with `adapter_format.save`."
+                f"The state dict of a {layout.title} model does not hold `{role.suffix}` ({role.purpose}): "
+                "PEFT makes it when it saves. Save with PEFT, or store the tensors with `adapter_format.save`."
             )
 
 

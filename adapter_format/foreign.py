@@ -1,10 +1,13 @@
-"""Spellings of other methods and other writers, told by name from `schemas/foreign_keys.json`."""
+"""Spellings of other methods, told by their layouts, and of other writers, told by `schemas/foreign_keys.json`."""
 
 from __future__ import annotations
 
 import functools
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from adapter_format.keys import pattern_of
+from adapter_format.layouts import suffixes_by_method
 from adapter_format.packaged import load_schema
 
 if TYPE_CHECKING:
@@ -40,13 +43,23 @@ def foreign_spelling(key: str, peft_type: str) -> Foreign | None:
         )
         if spelled and not (writer["name"] == "loralib" and key.startswith("base_model.model.")):
             return Foreign("writer", writer["name"], writer["mend"])
-    for method in _table()["methods"]:
-        if method["name"] != peft_type and any(
-            key == suffix or key.endswith(f".{suffix}") for suffix in method["ends_with"]
-        ):
-            mend = f"Set `peft_type` to {method['name']} if that is the method, or remove the tensors."
-            return Foreign("method", method["name"], mend)
+    for name, pattern in _spellings().items():
+        if name != peft_type and pattern.fullmatch(key):
+            mend = f"Set `peft_type` to {name} if that is the method, or remove the tensors."
+            return Foreign("method", name, mend)
     return None
+
+
+@functools.cache
+def _spellings() -> Mapping[str, re.Pattern[str]]:
+    """Return what the keys of each method end with, as regexes by name; the usual method first."""
+    former = {entry["name"]: entry["ends_with"] for entry in _table()["former_spellings"]}
+    endings = {name: [*suffixes, *former.get(name, ())] for name, suffixes in suffixes_by_method().items()}
+    first = sorted(endings, key=lambda name: (name != _table()["usual_method"], name))
+    return {
+        name: re.compile(rf"(?:.*\.)?(?:{'|'.join(pattern_of(suffix) for suffix in endings[name])})", re.DOTALL)
+        for name in first
+    }
 
 
 def foreign_config(config: Mapping[str, Any]) -> Foreign | None:

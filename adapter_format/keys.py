@@ -31,8 +31,8 @@ class KeyReading(NamedTuple):
     """What a key says.
 
     Attributes:
-        path: module path in the base model, without prefix; of a tensor that belongs to no single module, the name of its
-            group of modules or ""; of one that is no role, everything behind the prefix.
+        path: module path in the base model, without prefix; of a tensor that belongs to no single module, the name of
+            its group of modules or ""; of one that is no role, everything behind the prefix.
         role: name of the role in the layout, with its number if it has one, or None.
         canonical: the key as it should be spelled.
         faults: kinds of misspelling, in the order found; empty for a sound key.
@@ -119,10 +119,16 @@ def spelled(text: str, group: str, index: str) -> str:
     return _WILDCARD.sub(lambda found: group if found[0] == "{category}" else index, text)
 
 
-def pattern_of(spelling: str) -> str:
-    """Return the regex of a spelling with wildcards."""
+def pattern_of(spelling: str, *, named: bool = False) -> str:
+    """Return the regex of a spelling with wildcards.
+
+    Args:
+        spelling: a suffix of a layout.
+        named: whether the wildcards become named groups; a regex can hold each only once.
+    """
     parts = re.split(r"(\{\w+\})", spelling)
-    return "".join(_WILDCARDS.get(part) or re.escape(part) for part in parts)
+    pattern = "".join(_WILDCARDS.get(part) or re.escape(part) for part in parts)
+    return pattern if named else pattern.replace("(?P<index>", "(?:").replace("(?P<category>", "(?:")
 
 
 @functools.cache
@@ -142,23 +148,27 @@ def grammar_of(peft_type: str) -> KeyGrammar:
         layout,
         layout.prefix,
         {suffix: role.name for suffix, role in in_modules},
-        tuple(Form(re.compile(rf"(?P<path>.+)\.{pattern_of(suffix)}"), role, suffix) for suffix, role in in_modules),
-        tuple(Form(re.compile(pattern_of(suffix)), role, suffix) for suffix, role in elsewhere),
+        tuple(_form(r"(?P<path>.+)\.", suffix, role) for suffix, role in in_modules),
+        tuple(_form("", suffix, role) for suffix, role in elsewhere),
         f".{shared_start}",
         _static_tails(in_modules, shared_start),
         _static_tails([pair for pair in elsewhere if pair[1].scope != BARE], shared_start),
         tuple(
-            Form(re.compile(pattern_of(suffix.removeprefix(shared_start))), role, suffix)
+            Form(re.compile(pattern_of(suffix.removeprefix(shared_start), named=True)), role, suffix)
             for suffix, role in everywhere
             if _WILDCARD.search(suffix)
         ),
         tuple(
-            Form(re.compile(rf"{pattern_of(role.memory)}\Z"), role, role.suffix)
+            Form(re.compile(rf"{pattern_of(role.memory, named=True)}\Z"), role, role.suffix)
             for role in layout.roles.values()
             if role.memory
         ),
         (*inside, *outside, f".{layout.prefix}"),
     )
+
+
+def _form(before: str, suffix: str, role: Role) -> Form:
+    return Form(re.compile(before + pattern_of(suffix, named=True)), role, suffix)
 
 
 def _static_tails(pairs: list[tuple[str, Role]], shared_start: str) -> dict[str, str]:

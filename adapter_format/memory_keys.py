@@ -97,9 +97,7 @@ def survey(state_dict: Mapping[str, object], layout: Layout) -> Survey:
     """
     declared = auxiliary()
     paths = _clean_paths(state_dict, declared)
-    roles = [
-        _form(role.memory, role.suffix, role.name, role.scope) for role in layout.roles.values() if role.memory
-    ]
+    roles = [_form(role.memory, role.suffix, role.name, role.scope) for role in layout.roles.values() if role.memory]
     heads = frozenset(role.suffix.partition(".")[0] for role in layout.roles.values())
     token_form = [_form(declared.tokens_memory, declared.tokens_suffix, "", MODULE)]
 
@@ -181,11 +179,8 @@ def _clean_paths(state_dict: object, declared: Auxiliary) -> dict[Path, str]:
 
 def _form(memory: str, suffix: str, role: str, scope: str) -> _Form:
     """Compile a form such as `lora_A.{adapter}.weight`."""
-    ending = pattern_of(memory).replace(pattern_of("{adapter}"), "(?P<adapter>[^.]+)", 1)
-    if scope == MODULE:
-        before = r"(?P<path>.+)\."
-    else:
-        before = "" if scope == BARE else re.escape(MODEL_PREFIX)
+    ending = pattern_of(memory, named=True).replace(pattern_of("{adapter}"), "(?P<adapter>[^.]+)", 1)
+    before = {MODULE: r"(?P<path>.+)\.", BARE: ""}.get(scope, re.escape(MODEL_PREFIX))
     return _Form(re.compile(before + ending), suffix, role, scope == MODULE)
 
 

@@ -57,7 +57,9 @@ def value_of(value: Value, found: Any) -> Any:
 
 
 def values_by_path(value: Value, config: Mapping[str, Any], find: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Return a function that gives a module's value as it stands in the config: the first matching entry's, else the field's.
+    """Return a function that gives a module's value as it stands in the config.
+
+    It is that of the first entry of a table that matches the module's path, else the field's own.
 
     Patterns that are no regex, or that can't be matched in bounded time, count as not matching; rules report them.
 

@@ -163,16 +163,20 @@ def pattern_key_matches(pattern: str, path: str, budget: Budget | None = None) -
 
 
 def dotted_key_matches(pattern: str, path: str, budget: Budget | None = None) -> bool:
-    r"""Whether a key of a table that wants a dot in front of it, such as `block_size_pattern`, hits the module at `path`.
+    r"""Whether a key of a table that wants a dot in front of it hits the module at `path`.
 
-    PEFT: `re.match(rf".*\.{pattern}$", path)` (the models of C3A and FourierFT). Raises PatternError, PatternTooCostly.
+    PEFT: `re.match(rf".*\.{pattern}$", path)` (in the models that cut weights into blocks or spectra). Raises
+    PatternError, PatternTooCostly.
     """
     before = r".*\."
     return _compile_within(rf"{before}{pattern}$", len(before), pattern).match(path, budget)
 
 
 def found_anywhere(pattern: str, path: str, budget: Budget | None = None) -> bool:
-    """Whether a pattern is found anywhere in `path`: `re.search(pattern, path)`; raises PatternError, PatternTooCostly."""
+    """Whether a pattern is found anywhere in `path`.
+
+    PEFT: `re.search(pattern, path)`. Raises PatternError, PatternTooCostly.
+    """
     before = r"(?s:.*?)(?:"
     return _compile_within(rf"{before}{pattern})", len(before), pattern).match(path, budget)
 

@@ -233,12 +233,28 @@ def broken_relations(frame: Frame, symbols: Symbols) -> Iterator[str]:
             try:
                 holds = evaluate(text, scope)
             except UnknownSymbolError:
-                continue
+                holds = not _is_contradiction(text, scope)
             except NoValueError:
                 holds = False
             if not holds:
                 yield text
                 break
+
+
+def _is_contradiction(text: str, scope: Scope) -> bool:
+    """Whether an equation can't hold, whatever its unknown symbol is."""
+    both = sides(text)
+    return both is not None and (_can_not_be(*both, scope) or _can_not_be(*both[::-1], scope))
+
+
+def _can_not_be(known: str, other: str, scope: Scope) -> bool:
+    try:
+        solve(other, evaluate(known, scope), scope)
+    except UnknownSymbolError:
+        return False
+    except NoValueError:
+        return True
+    return False
 
 
 def _diagnose(

@@ -31,7 +31,7 @@ def quotient_up(left: int, right: int) -> int:
 
 
 def _largest_divisor(number: int, most: int) -> int:
-    """Return the largest divisor of a number that is not above `most`; ValueError where looking for it takes too long."""
+    """Return the largest divisor of a number that is not above `most`; ValueError where that takes too long."""
     if most > _MOST_STEPS:
         raise ValueError(f"{number} is too large to look for its divisors")
     return next((candidate for candidate in range(min(most, number), 1, -1) if number % candidate == 0), 1)

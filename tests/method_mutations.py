@@ -1,4 +1,4 @@
-"""Every golden of every method, damaged in every way that applies to it: what rules, PEFT and a table are tried with."""
+"""Every golden of every method, damaged in every way that applies to it."""
 
 from __future__ import annotations
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adapter_format.cli.status import FINE
+from adapter_format.config_fields import fields_of
 from adapter_format.dtypes import BITS, DTYPES
 from adapter_format.errors import UsageError
 from adapter_format.layouts import layout_of
+from adapter_format.module_values import value_of
 from adapter_format.report.size import Forecast, Row, forecast_lines, forecast_to_dict
+from adapter_format.settling import RANK
 from adapter_format.size import expected_size
 
 if TYPE_CHECKING:
@@ -18,8 +22,9 @@ if TYPE_CHECKING:
 
 _LARGEST = 10**12
 _MOST_MODULES = 1_000_000
-_KIND = "linear"
-"""The one kind of base layer that input and output features describe."""
+_LAYER = "linear"
+"""The one base layer that input and output features describe."""
+_USUAL_METHOD = "LORA"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "A 7B model, r 16 on q, k, v and o: size --rank 16 --dtype F16 --layers 32 --module q=4096x4096 "
         "--module k=4096x4096 --module v=4096x4096 --module o=4096x4096 --base-parameters 6.74e9"
     )
-    parser.add_argument("--rank", metavar="R", type=_positive, required=True, help="rank of the factors")
+    parser.add_argument("--rank", metavar="R", type=_positive, help="rank of the factors, for a method that has one")
     parser.add_argument(
         "--module",
         metavar="NAME=INxOUT",
@@ -55,7 +60,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="a further role of the method, such as lora_magnitude_vector for DoRA",
     )
-    parser.add_argument("--method", metavar="NAME", default="LORA", help="default: LORA")
+    parser.add_argument("--method", metavar="NAME", default=_USUAL_METHOD, help=f"default: {_USUAL_METHOD}")
+    parser.add_argument(
+        "--set",
+        metavar="FIELD=VALUE",
+        action="append",
+        default=[],
+        type=_setting,
+        dest="settings",
+        help="a field of the config that decides on sizes, with its value as JSON, such as block_size=256",
+    )
     parser.add_argument(
         "--base-parameters",
         metavar="N",
@@ -82,6 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _forecast(arguments: argparse.Namespace) -> Forecast:
+    rank = _rank(arguments)
     named, layers = _dimensions(arguments)
     dtype = arguments.dtype.upper()
     base_dtype = (arguments.base_dtype or dtype).upper()
@@ -94,16 +109,18 @@ def _forecast(arguments: argparse.Namespace) -> Forecast:
         arguments.rank,
         dtype,
         peft_type=arguments.method,
-        roles=tuple(arguments.role),
+        roles=_checked_roles(arguments),
+        config=_checked_settings(arguments),
     )
-    _check_roles(arguments)
     rows = [Row(name, layers, *size, predicted.per_module[index * layers]) for index, (name, size) in enumerate(named)]
     base = arguments.base_parameters
+    single = sum(row.modules * row.parameters for row in rows)
     return Forecast(
         arguments.method,
-        arguments.rank,
+        rank,
         dtype,
         tuple(rows),
+        predicted.parameters - single,
         predicted.parameters,
         predicted.bytes,
         base,
@@ -111,12 +128,41 @@ def _forecast(arguments: argparse.Namespace) -> Forecast:
     )
 
 
-def _check_roles(arguments: argparse.Namespace) -> None:
+def _checked_roles(arguments: argparse.Namespace) -> tuple[str, ...]:
     layout = layout_of(arguments.method)
-    known = layout.kind(_KIND).shapes if layout is not None else {}
-    for role in arguments.role:
+    known = [role for kind in (layout.kinds if layout else ()) if _LAYER in kind.layers for role in kind.shapes]
+    for role in arguments.role if layout is not None else ():
         if role not in known:
-            raise UsageError(f"The method has no role {role[:80]!r} for linear layers; it has {', '.join(known)}.")
+            raise UsageError(f"The method has no role {role[:80]!r} for {_LAYER} layers; it has {', '.join(known)}.")
+    return tuple(arguments.role)
+
+
+def _checked_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    known = fields_of(arguments.method)
+    for name, _ in arguments.settings if layout_of(arguments.method) is not None else ():
+        if name.partition(".")[0] not in known:
+            raise UsageError(f"The method has no field {name[:80]!r}; see `adapter-format schema adapter_config`.")
+    return dict(arguments.settings)
+
+
+def _rank(arguments: argparse.Namespace) -> int | None:
+    """Return the rank that was asked for; None for a method without one."""
+    layout = layout_of(arguments.method)
+    value = layout.values.get(RANK) if layout is not None else None
+    if value is None or layout is None or value.raw:
+        return None
+    found: int | None = arguments.rank or value_of(value, dict(arguments.settings).get(value.field))
+    if found is None:
+        raise UsageError(f"{layout.title} has a rank: say which with --rank.")
+    return found
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, found, value = text.partition("=")
+    try:
+        return name, json.loads(value) if found else None
+    except ValueError:
+        return name, value
 
 
 def _dimensions(arguments: argparse.Namespace) -> tuple[Sequence[tuple[str, tuple[int, int]]], int]:
@@ -126,6 +172,9 @@ def _dimensions(arguments: argparse.Namespace) -> tuple[Sequence[tuple[str, tupl
         raise UsageError("Give either --module with --layers, or --modules with --d-in and --d-out, not both.")
     if arguments.named:
         return arguments.named, arguments.layers
+    layout = layout_of(arguments.method)
+    if layout is not None and not layout.prefix and plain == (None, None, None):
+        return [], 1
     if None in plain:
         raise UsageError("Say what is adapted: --module NAME=INxOUT for each, or --modules, --d-in and --d-out.")
     return [("", (arguments.d_in, arguments.d_out))], arguments.modules * arguments.layers

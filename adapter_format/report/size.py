@@ -37,9 +37,10 @@ class Forecast(NamedTuple):
 
     Attributes:
         peft_type: the method.
-        rank: rank of its factors.
+        rank: rank of its factors, None for a method without one.
         dtype: element type.
         rows: the modules by size.
+        shared: elements that all modules share.
         parameters: stored elements of all.
         bytes: bytes of tensor data.
         base_parameters: parameters of the base model to compare with.
@@ -47,9 +48,10 @@ class Forecast(NamedTuple):
     """
 
     peft_type: str
-    rank: int
+    rank: int | None
     dtype: str
     rows: tuple[Row, ...]
+    shared: int
     parameters: int
     bytes: int
     base_parameters: int | None
@@ -59,9 +61,9 @@ class Forecast(NamedTuple):
 def forecast_lines(forecast: Forecast, width: int) -> Iterator[Line]:
     """Set a predicted size."""
     modules = sum(row.modules for row in forecast.rows)
-    yield line(
-        Span(f"{forecast.peft_type}, rank {forecast.rank}, {count(modules, 'module')}, {forecast.dtype}", "strong")
-    )
+    rank = f", rank {forecast.rank}" if forecast.rank is not None else ""
+    many = f", {count(modules, 'module')}" if forecast.rows else ""
+    yield line(Span(f"{forecast.peft_type}{rank}{many}, {forecast.dtype}", "strong"))
     yield BLANK
     rows = [
         (
@@ -73,9 +75,11 @@ def forecast_lines(forecast: Forecast, width: int) -> Iterator[Line]:
         )
         for row in forecast.rows
     ]
-    yield from table(("modules", "d_in x d_out", "each", "parameters", "name"), rows, width, numeric="rrrr")
-    yield BLANK
-    yield from _entry("parameters", f"{forecast.parameters:,}", width)
+    if rows:
+        yield from table(("modules", "d_in x d_out", "each", "parameters", "name"), rows, width, numeric="rrrr")
+        yield BLANK
+    shared = f", of which {forecast.shared:,} are shared by all modules" if forecast.shared and rows else ""
+    yield from _entry("parameters", f"{forecast.parameters:,}{shared}", width)
     yield from _entry("bytes", exact_size(forecast.bytes), width)
     if forecast.base_parameters is not None and forecast.base_bytes is not None:
         times = forecast.base_bytes / forecast.bytes
@@ -97,6 +101,7 @@ def forecast_to_dict(forecast: Forecast) -> dict[str, Any]:
         "rank": forecast.rank,
         "dtype": forecast.dtype,
         "modules": [row._asdict() for row in forecast.rows],
+        "shared_parameters": forecast.shared,
         "parameters": forecast.parameters,
         "bytes": forecast.bytes,
         "base_parameters": forecast.base_parameters,

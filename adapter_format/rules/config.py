@@ -22,7 +22,7 @@ from adapter_format.semantics import alpha_value
 from adapter_format.settling import RANK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from adapter_format.checkpoint import Checkpoint
     from adapter_format.constraints import Constraint
@@ -42,6 +42,8 @@ PEFT_TYPE_UNKNOWN = Rule(
     (mutation("plain", SetConfig("/peft_type", "lora")),
      mutation("plain", SetConfig("/peft_type", "LORA2"), name="unknown")),
     quotes=("KeyError: 'lora'",),
+    note="A warning for a name unlike any that is known: it may be of a newer release, or registered with PEFT by its users. "
+    "What needs no layout is judged all the same, and `unchecked` says what is not.",
 )  # fmt: skip
 FOREIGN_CONFIG = Rule(
     "AF210", "foreign-config", "error", "CFG-3", "The config belongs to another program",
@@ -187,6 +189,7 @@ _LOCAL = re.compile(r"^(/|~|\.\.?/|[A-Za-z]:[\\/]|\\\\|file:)|\\")
 _CHECKPOINT = re.compile(r"(^|/)checkpoint-\d+/?$|^(output|outputs|results|runs)/")
 _QUANTIZED = re.compile(r"(?i)(bnb-4bit|bnb-8bit|[-_](awq|gptq|gguf|int4|int8|4bit|8bit|w4a16|fp8)\b)")
 _LONG_TEXT = 4096
+_LONGEST_METHOD = 64
 
 
 def field(name: str, *, of: Mapping[str, Any] | None = None) -> Location:
@@ -217,16 +220,24 @@ def check_method(checkpoint: Checkpoint) -> Iterator[Finding]:
         return
     if checkpoint.layout is not None:
         return
-    from adapter_format.config_fields import known_peft_types
+    from adapter_format.config_fields import known_peft_types, newest_release
 
     known = known_peft_types()
     if not isinstance(method, str) or method not in known:
-        near = ""
-        if isinstance(method, str) and method.upper() in known:
-            near = f"; did you mean {method.upper()!r}?"
-        yield PEFT_TYPE_UNKNOWN.finding(
-            f"`peft_type` is {quote(method)}, which PEFT does not know{near}", [field("peft_type")]
-        )
+        near = _nearest_method(method, known) if isinstance(method, str) else None
+        hint = f"; did you mean {near!r}?" if near else "."
+        text = f"`peft_type` is {quote(method)}, which no release of PEFT up to {newest_release()} knows{hint}"
+        # A name of its own may be that of a newer release, or of a method that its users register with PEFT.
+        own = isinstance(method, str) and near is None and method.isidentifier() and method == method.upper()
+        yield PEFT_TYPE_UNKNOWN.finding(text, [field("peft_type")], severity="warning" if own else None)
+
+
+def _nearest_method(name: str, known: Iterable[str]) -> str | None:
+    """Return the method that a misspelt name most likely means; None for a name unlike any."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name[:_LONGEST_METHOD].upper(), list(known), n=1, cutoff=0.85)
+    return near[0] if near else None
 
 
 def check_fields(checkpoint: Checkpoint) -> Iterator[Finding]:

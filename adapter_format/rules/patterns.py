@@ -17,7 +17,7 @@ from adapter_format.semantics import alpha_value
 from adapter_format.targets import ENDINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from adapter_format.anatomy import Anatomy
     from adapter_format.checkpoint import Checkpoint
@@ -105,6 +105,17 @@ def _check_pattern(pattern: str, place: Location, paths: Iterable[str] = ()) -> 
         )
 
 
+def _check_key(pattern: str, matches: Callable[[str, str, Budget | None], bool], place: Location) -> Iterator[Finding]:
+    """Judge one key of a table, put together with what PEFT writes around it."""
+    try:
+        matches(pattern, "", None)
+    except PatternError as error:
+        yield PATTERN_INVALID.finding(f"The pattern {error}.", [place])
+    except PatternTooCostly as error:
+        text = f"The pattern {pattern[:80]!r} can't be matched in bounded time: {error}."
+        yield PATTERN_TOO_COSTLY.finding(text, [place])
+
+
 def _check_pattern_table(
     value: Value, patterns: Mapping[str, Any], paths: list[str], saved: list[str], *, has_parameters: bool
 ) -> Iterator[Finding]:
@@ -114,7 +125,7 @@ def _check_pattern_table(
         return
     sound: list[str] = []
     for pattern in patterns:
-        broken = list(_check_pattern(pattern, Location(CONFIG_NAME, pointer=f"/{field}/{_escape(pattern)}")))
+        broken = list(_check_key(pattern, matches, Location(CONFIG_NAME, pointer=f"/{field}/{_escape(pattern)}")))
         yield from broken
         if not broken:
             sound.append(pattern)

@@ -294,7 +294,7 @@ def _in_table(case: Case, pattern: str) -> GeneratedAdapter | None:
 
 
 def _bad_pattern(case: Case) -> GeneratedAdapter | None:
-    return _in_table(case, case.choose(["(", "*.x"]))
+    return _in_table(case, case.choose(["(", "["]))
 
 
 def _unmatched_pattern(case: Case) -> GeneratedAdapter | None:

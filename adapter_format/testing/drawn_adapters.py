@@ -87,7 +87,7 @@ def draw_adapter(draw: st.DrawFn, methods: Sequence[str], dtypes: Sequence[str])
     layout = _layout(draw(st.sampled_from(methods)))
     config: dict[str, Any] = {"peft_type": layout.peft_type, "base_model_name_or_path": "example/tiny"}
     groups = _draw_kinds(draw, layout)
-    series = _draw_series(draw, layout, groups)
+    series = _draw_series(draw, groups)
     layers = _draw_targets(draw, layout, series, config) if layout.targets else []
     _select_kinds(layout, [*groups, *(kind for one in series for kind in one.kinds)], series, config)
     _draw_roles(draw, layout, config)
@@ -141,7 +141,7 @@ def _draw_kinds(draw: st.DrawFn, layout: Layout) -> list[Kind]:
     return groups[chosen][::-1]
 
 
-def _draw_series(draw: st.DrawFn, layout: Layout, kinds: list[Kind]) -> list[_Series]:
+def _draw_series(draw: st.DrawFn, kinds: list[Kind]) -> list[_Series]:
     if not kinds:
         return []
     by_layer: dict[str, tuple[Kind, ...]] = {}
@@ -399,7 +399,7 @@ def _draw_unit(
         plan = _completed(draw, layout, path, [kind], symbols, find, wanted, rest, others)
         if plan is not None:
             return plan
-    reject()
+    return reject()
 
 
 def _product(sizes: tuple[int, ...]) -> int:
@@ -504,7 +504,7 @@ def _draw_patterns(
             pattern, taken = _draw_pattern(draw, value, one, paths, found)
             changed = _replanned(layout, {path: bases[path] for path in taken}, plans, value, chosen, find, wanted)
             if changed is not None:
-                table[pattern] = [True] * chosen if value.take == "trues" else chosen
+                table[pattern] = [True] * int(chosen) if value.take == "trues" else chosen
                 plans.update(changed)
         if table:
             config[value.pattern] = table

@@ -20,7 +20,7 @@ import peft
 import torch
 
 from adapter_format.rules.registry import find_rule
-from tests.method_mutations import METHODS, folders, mutations_of, write
+from tests.method_mutations import folders, mutations_of, write
 
 from .golden_adapters import GoldenAdapter, golden_adapters
 
@@ -90,5 +90,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-
-__all__ = ["METHODS", "RECORD", "measure", "record"]
