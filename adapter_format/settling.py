@@ -40,6 +40,9 @@ COMPANION = "companion"
 RELATION = "relation"
 """Every shape fits, but sizes and settings together break a condition of the kind."""
 
+CHOICE = "choice"
+"""The tensors have the shapes that another value of a field calls for."""
+
 RANK = "r"
 """How every layout calls the rank."""
 
@@ -51,7 +54,7 @@ class ShapeFault(NamedTuple):
         fault: one of the constants of this module.
         role: the tensor concerned, by its role.
         mismatch: the first mismatch, None where no single size is to blame.
-        symbol: for `SETTING`, the symbol whose value differs.
+        symbol: for `SETTING`, the symbol whose value differs; for `CHOICE`, the name of the field.
         found: for `SETTING`, the value that the tensors agree on.
         sentence: for `RELATION`, what the condition says.
     """
@@ -137,18 +140,24 @@ def settle(frame: Frame, roles: Roles, given: Mapping[str, Any]) -> Settled:
     mismatch = settle_shapes(frame, main, symbols)
     if mismatch is not None:
         symbols, fault = _diagnose(frame, main, given, counted, mismatch)
-        return Settled(symbols, (fault,))
+        return Settled(symbols, (_with_choice(frame, known, {**given, **counted}, fault),))
     faults: list[ShapeFault] = []
     for name, info in known.items():
         if name not in main:
             found = settle_shapes(frame, {name: info}, symbols)
             if found is not None:
                 what = DIMENSIONS if found[1].axis is None else COMPANION
-                faults.append(ShapeFault(what, name, found[1]))
+                faults.append(_with_choice(frame, known, {**given, **counted}, ShapeFault(what, name, found[1])))
+    without = _without_setting(frame, known, given, counted) if faults else None
+    if without is not None:
+        symbol, symbols = without
+        first = faults[0]
+        return Settled(symbols, (ShapeFault(SETTING, first.role, first.mismatch, symbol, symbols.get(symbol)),))
     if not faults:
         broken = next(broken_relations(frame, symbols), None)
         if broken is not None and known:
-            faults.append(_diagnose_relation(frame, known, given, counted, broken))
+            fault = _diagnose_relation(frame, known, given, counted, broken)
+            faults.append(_with_choice(frame, known, {**given, **counted}, fault))
     return Settled(symbols, tuple(faults))
 
 
@@ -286,7 +295,8 @@ def _without_setting(
     """Find the setting without which the shapes fit, with the sizes that they have then."""
     used = {symbol for name in roles for symbol in symbols_of(frame.kind.shapes[role_name(name)])}
     used |= {symbol for text in frame.kind.relations for symbol in names_in(text)}
-    settings = [symbol for symbol in given if symbol in used]
+    # A zero or a null leaves a matter to other settings, so that it is the last to be wrong.
+    settings = sorted((symbol for symbol in given if symbol in used), key=lambda symbol: not given[symbol])
     for dropped in [[symbol] for symbol in settings] + [settings] * (len(settings) > 1):
         symbols: Symbols = {name: value for name, value in {**given, **counted}.items() if name not in dropped}
         if settle_shapes(frame, roles, symbols) is None and not any(broken_relations(frame, symbols)):
@@ -294,6 +304,44 @@ def _without_setting(
             if differing:
                 return differing[0], symbols
     return None
+
+
+def _with_choice(frame: Frame, roles: Roles, start: Symbols, fault: ShapeFault) -> ShapeFault:
+    """Name the field by whose other value the tensors would fit, if no single size is to blame and there is one."""
+    if fault.fault in (SETTING, TRANSPOSED):
+        return fault
+    for field, kind in _alternatives(frame, alone=len(roles) == 1):
+        other, symbols = frame._replace(kind=kind), dict(start)
+        if any(role_name(name) not in kind.shapes for name in roles):
+            continue
+        if settle_shapes(other, roles, symbols) is None and not any(broken_relations(other, symbols)):
+            return fault._replace(fault=CHOICE, symbol=field)
+    return fault
+
+
+def _alternatives(frame: Frame, *, alone: bool) -> Iterator[tuple[str, Kind]]:
+    """Yield the forms that the kind, or the choice of the kind, has under other values of a field, with that field.
+
+    Another kind often fits two tensors or more by chance, with its free symbols: it is tried for a tensor alone.
+    """
+    kind = frame.kind
+    for conditions in {repr(when): when for cases in kind.cases.values() for when, _ in cases}.values():
+        chosen = {role: shape for role, cases in kind.cases.items() for when, shape in cases if when == conditions}
+        field = next(iter(conditions or next(when for cases in kind.cases.values() for when, _ in cases)))
+        yield field, kind._replace(shapes={**kind.shapes, **chosen})
+    for other in frame.layout.kinds if alone else ():
+        if other.scope == kind.scope and not other.cases and not other.select.get("fits"):
+            field = _choosing_field(other) or _choosing_field(kind)
+            if field and other.name != kind.name:
+                yield field, other
+
+
+def _choosing_field(kind: Kind) -> str:
+    """Return the config field by which a kind is chosen; "" if none is."""
+    select = kind.select
+    by_path = select.get("path_ends_with_any") or select.get("path_contains_any")
+    field: str = by_path or next(iter(select.get("config", ())), "")
+    return field
 
 
 def _transposes(frame: Frame, main: Roles, start: Symbols) -> bool:

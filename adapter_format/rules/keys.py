@@ -245,9 +245,11 @@ def _severity(anatomy: Anatomy, role: str) -> Severity | None:
 
 
 def _lacking(anatomy: Anatomy, role: str, units: list[Module]) -> Finding:
-    suffix = anatomy.layout.roles[role].suffix
+    definition = anatomy.layout.roles[role]
     keys = places(next(iter(unit.roles.values())).name for unit in units)
-    text = f"{_of_all(anatomy, units)} no `{suffix}`, first {_called(units[0])}."
+    first = f", first {_called(units[0])}" if units[0].kind.scope in (MODULE, CATEGORY) else f" ({definition.purpose})"
+    having = _of_all(anatomy, units)
+    text = f"{having[:1].upper()}{having[1:]} no `{definition.suffix}`{first}."
     return PARTNER_MISSING.finding(text, keys, severity=_severity(anatomy, role))
 
 
@@ -265,11 +267,11 @@ def _undeclared(anatomy: Anatomy, role: str, units: list[Module]) -> Finding:
     what = f"{tensors_of(len(keys))} `{definition.suffix}` ({definition.purpose})"
     if not definition.declared_by or role not in units[0].kind.shapes:
         text = f"{what}, which modules of the kind {units[0].kind.name!r} do not have under this config."
-        return ROLE_UNDECLARED.finding(text, places(keys))
+        return ROLE_UNDECLARED.finding(text, places(keys), severity=_severity(anatomy, role))
     field = next(iter(definition.declared_by))
     text = f"{what}, but `{field}` in the config does not call for them."
     mend = f"Set `{field}` as it was in training, or remove the tensors."
-    return ROLE_UNDECLARED.finding(text, places(keys), mend=mend)
+    return ROLE_UNDECLARED.finding(text, places(keys), severity=_severity(anatomy, role), mend=mend)
 
 
 def _call(field: str) -> str:
@@ -284,9 +286,7 @@ def _of_all(anatomy: Anatomy, units: list[Module]) -> str:
 
 
 def _called(unit: Module) -> str:
-    if unit.kind.scope == MODULE:
-        return f"`{unit.path}`"
-    return f"of the group `{unit.path}`" if unit.path else "of the whole"
+    return f"`{unit.path}`" if unit.kind.scope == MODULE else f"of the group `{unit.path}`"
 
 
 def _missing_shared(anatomy: Anatomy, declared: Mapping[str, bool], *, known: bool) -> Iterator[Finding]:

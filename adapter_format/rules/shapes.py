@@ -9,7 +9,7 @@ from adapter_format import settling as faults
 from adapter_format.config import CONFIG_NAME, WEIGHTS_NAME
 from adapter_format.dtypes import DTYPES
 from adapter_format.findings import Finding, Location
-from adapter_format.layouts import BASE_FEATURES, MODULE, auxiliary, role_name
+from adapter_format.layouts import BASE_FEATURES, CATEGORY, MODULE, auxiliary, role_name
 from adapter_format.rules.edits import (
     AddTensor,
     CastTensors,
@@ -146,6 +146,8 @@ LARGER_THAN_FORMULA = Rule(
 RULES = tuple(value for value in list(globals().values()) if isinstance(value, Rule))
 
 _SIBLINGS_NEEDED = 4
+_MOST_LISTED = 4
+"""Tensors of one unit that a message lists with their shapes; of more, it names one."""
 _NOT_LOADABLE = frozenset({"F4", "F6_E2M3", "F6_E3M2"})
 _USUAL = frozenset({"F32", "F16", "BF16"})
 _UNUSUAL = frozenset({"F64", "C64"}) | {name for name in DTYPES if name.startswith("F8_")}
@@ -173,7 +175,7 @@ def check_shapes(checkpoint: Checkpoint) -> Iterator[Finding]:
 
 def _setting_mend(anatomy: Anatomy, fault: ShapeFault) -> str | None:
     """Name the field and the value that would fit, where a single setting is to blame that is not the rank."""
-    value = anatomy.layout.values.get(fault.symbol)
+    value = anatomy.layout.values.get(fault.symbol) if fault.fault == faults.SETTING else None
     if value is None or fault.symbol == faults.RANK or value.raw or value.take != "value":
         return None
     table = f", or the entry of `{value.pattern}`," if value.pattern else ""
@@ -191,8 +193,9 @@ def _describe(name: str, found: list[tuple[Module, ShapeFault]], anatomy: Anatom
     shape = list(info.shape)
     declared = module.kind.shapes.get(role_name(fault.role))
     expected = format_shape(declared) if declared is not None else "none"
-    shared = module.kind.scope != MODULE
-    count = "shared tensors" if shared else f"{len(found)} of {len(anatomy.modules)} modules"
+    concerned = len({module.path for module, _ in found})
+    own = {MODULE: f"{concerned} of {len(anatomy.modules)} modules", CATEGORY: "shared tensors"}
+    count = own.get(module.kind.scope, "tensors of the adapter as a whole")
     where = f"first `{module.path}`, " if module.path else ""
     if name == faults.SETTING:
         what, rule = anatomy.layout.symbols.get(fault.symbol, fault.symbol), SETTING_MISMATCH
@@ -208,6 +211,11 @@ def _describe(name: str, found: list[tuple[Module, ShapeFault]], anatomy: Anatom
         return SETTING_MISMATCH, (
             f"{count[:1].upper()}{count[1:]} do not go with the config: {fault.sentence}; {where}{info.name!r} has the "
             f"shape {shape}."
+        )
+    if name == faults.CHOICE:
+        return SETTING_MISMATCH, (
+            f"{count[:1].upper()}{count[1:]} are stored as another value of `{fault.symbol}` wants it; {where}{info.name!r} has the "
+            f"shape {shape}, and the config calls for {expected}."
         )
     if name == faults.EMPTY:
         return EMPTY_TENSOR, f"{count} hold tensors without elements; {info.name!r} has the shape {shape}."
@@ -225,6 +233,9 @@ def _describe(name: str, found: list[tuple[Module, ShapeFault]], anatomy: Anatom
     if name == "experts":
         wanted = fault.mismatch.expected if fault.mismatch else ""
         return EXPERTS_UNEVEN, f"{info.name!r} has the shape {shape}, expected {expected} with {wanted} ({count})."
+    if not 1 < len(module.roles) <= _MOST_LISTED:
+        wanted = f" with {fault.mismatch.expected}" if fault.mismatch else ""
+        return FACTORS_DISAGREE, f"{info.name!r} has the shape {shape}, expected {expected}{wanted} ({count})."
     sizes = ", ".join(f"{role} {list(stored.shape)}" for role, stored in module.roles.items())
     of = f"`{module.path}`" if module.path else "the adapter"
     return FACTORS_DISAGREE, f"The tensors of {of} do not fit each other: {sizes} ({count})."

@@ -122,6 +122,20 @@ def check_targets(checkpoint: Checkpoint) -> Iterator[Finding]:
     yield from _undeclared_parameters(anatomy)
     yield from _swallowed_modules(anatomy, config)
     yield from _unused_targets(anatomy, config)
+    yield from _other_number(anatomy, config)
+
+
+def _other_number(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterator[Finding]:
+    """Find more or fewer modules than the config says, for a method that adapts a number of the last ones."""
+    field = anatomy.layout.targets.get("number", "")
+    wanted, stored = config.get(field), len(anatomy.modules)
+    if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted == stored:
+        return
+    text = f"`{field}` is {wanted}, but the file holds tensors of {stored} modules."
+    rule = OUTSIDE_LAYERS if stored > wanted else LAYER_WITHOUT_TENSORS
+    place = Location(CONFIG_NAME, pointer=f"/{field}")
+    mend = f"Set `{field}` to {stored}, or save again with all tensors."
+    yield rule.finding(text, [place], severity="error", mend=mend)
 
 
 def _undeclared_parameters(anatomy: Anatomy) -> Iterator[Finding]:
