@@ -223,28 +223,29 @@ class Auxiliary(NamedTuple):
 @functools.cache
 def layout_of(peft_type: str) -> Layout | None:
     """Return the layout of a method, or None if the method is not known."""
-    name = f"layouts/{peft_type.lower()}"
-    if not peft_type.isidentifier() or peft_type != peft_type.upper() or name not in schema_names():
-        return None
-    data = load_schema(name)
-    return _read_layout(data) if "peft_type" in data else None
+    return _read_layout(load_schema(f"{_FOLDER}{peft_type.lower()}")) if peft_type in layout_names() else None
 
 
-def _layout_files() -> list[str]:
-    return sorted(name for name in schema_names() if name.startswith("layouts/") and "." not in name)
+_FOLDER = "layouts/"
+_NO_METHOD = "auxiliary"
+
+
+def layout_names() -> tuple[str, ...]:
+    """Return every method that has a layout, by its `peft_type`, without reading the layouts."""
+    names = (name.removeprefix(_FOLDER) for name in schema_names() if name.startswith(_FOLDER) and "." not in name)
+    return tuple(sorted(name.upper() for name in names if name != _NO_METHOD))
 
 
 def known_layouts() -> tuple[Layout, ...]:
     """Return every packaged layout, in the order of their names."""
-    found = (layout_of(name.partition("/")[2].upper()) for name in _layout_files())
-    return tuple(layout for layout in found if layout is not None)
+    return tuple(layout for layout in map(layout_of, layout_names()) if layout is not None)
 
 
 @functools.cache
 def suffixes_by_method() -> Mapping[str, tuple[str, ...]]:
     """Return how the keys of each method end, with wildcards, without reading the layouts in full."""
-    found = map(load_schema, _layout_files())
-    return {data["peft_type"]: tuple(r["suffix"] for r in data["roles"].values()) for data in found if "roles" in data}
+    found = {name: load_schema(f"{_FOLDER}{name.lower()}") for name in layout_names()}
+    return {name: tuple(role["suffix"] for role in data["roles"].values()) for name, data in found.items()}
 
 
 def fitted(kind: Kind, find: Callable[[str], Any]) -> Kind:

@@ -112,7 +112,7 @@ def _single(unit: GeneratedModule, layout: Layout, *, conditional: bool | None =
     return [
         key
         for name, key in unit.keys.items()
-        if not layout.role(name).counted_as
+        if not index_of(name)
         and (conditional is None or _is_conditional(layout, unit, name) is conditional)
         and not is_free(layout.kind(unit.kind).shapes[role_name(name)])
     ]

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hypothesis import reject
 from hypothesis import strategies as st
 
-from adapter_format.conditions import holds
+from adapter_format.conditions import holds, is_set
+from adapter_format.config_fields import newest_release
+from adapter_format.constraints import broken_constraints
 from adapter_format.errors import UsageError
 from adapter_format.expressions import NoValueError, UnknownSymbolError
 from adapter_format.keys import key_of
@@ -29,13 +31,14 @@ from adapter_format.layouts import (
 )
 from adapter_format.module_values import EXACT, settings_finder
 from adapter_format.prediction import Plan, given_by_path, plan_unit
+from adapter_format.schema_check import is_valid
 from adapter_format.semantics import alpha_value
 from adapter_format.settling import RANK, Frame, numbered, numbers_of
 from adapter_format.shape_functions import category
 from adapter_format.shapes import ANY, Symbols, is_free, shape_of, symbols_of
 from adapter_format.targets import ENDINGS
 from adapter_format.testing.drawn_companions import draw_companions
-from adapter_format.testing.drawn_fields import defaults_of, field_schemas, field_values, switched_on
+from adapter_format.testing.drawn_fields import defaults_of, field_schemas, field_values, switched_on, values_of
 from adapter_format.testing.generated import GeneratedAdapter, GeneratedModule, fill, offer, put
 
 if TYPE_CHECKING:
@@ -93,6 +96,7 @@ def draw_adapter(draw: st.DrawFn, methods: Sequence[str], dtypes: Sequence[str])
     _draw_roles(draw, layout, config)
     _draw_values(draw, layout, [*(kind for one in series for kind in one.kinds), *_shared_kinds(layout)], config)
     _draw_scale(draw, layout, config)
+    _keep_constraints(draw, layout, config)
     find = settings_finder(layout, config)
     found = [(one, _paths(one, layers)) for one in series]
     units = _draw_units(draw, layout, found, config, find)
@@ -182,9 +186,13 @@ def _draw_targets(draw: st.DrawFn, layout: Layout, series: list[_Series], config
     """Choose how the config names the modules, and the numbers of their layers."""
     field = layout.targets
     if field.get("matching") == ENDINGS:
-        series[1:] = []
-        config[field["modules"]] = series[0].leaf if "{n}" not in series[0].leaf else "features.0"
-        return [0] if "{n}" in series[0].leaf else list(range(draw(st.integers(1, 3))))
+        usable = [one for one in series if _IN_LAYERS.fullmatch(one.template)]
+        series[:] = usable[:1] or [series[0]._replace(template=_TEMPLATES[0])]
+        config[field["modules"]] = series[0].leaf
+        layers = list(range(draw(st.integers(1, 3))))
+        if "number" in field:
+            config[field["number"]] = len(_paths(series[0], layers))
+        return layers
     named = [one for one in series if not one.parameter]
     parameters = list(dict.fromkeys(one.parameter for one in series if one.parameter))
     style = draw(st.sampled_from(["names", "longer names", "paths", "regex"]))
@@ -335,6 +343,35 @@ def _draw_scale(draw: st.DrawFn, layout: Layout, config: dict[str, Any]) -> None
         config[alpha.field] = draw(numbers)
     if field and draw(st.booleans()):
         config[field] = True
+
+
+def _keep_constraints(draw: st.DrawFn, layout: Layout, config: dict[str, Any]) -> None:
+    """Set what the constraints between fields call for; an adapter that can't be mended so is not drawn."""
+    schemas = field_schemas(layout.peft_type)
+    for _ in range(_ATTEMPTS):
+        broken = next(broken_constraints(config, layout.peft_type), None)
+        if broken is None:
+            return
+        for field, condition in broken.other.items() if broken.kind == "needs" else ():
+            head = field.partition(".")[0]
+            if head == field and head in schemas:
+                config[field] = _called_for(draw, schemas[field], condition, config.get(field))
+        for field, condition in broken.other.items() if broken.kind == "excludes" else ():
+            value = _violating(schemas[field], condition) if field in schemas else ...
+            config[field] = None if value is ... else value
+    if any(broken_constraints(config, layout.peft_type)):
+        reject()
+
+
+def _called_for(draw: st.DrawFn, schema: Mapping[str, Any], condition: Mapping[str, Any], found: Any) -> Any:
+    """Return a value that a condition of a constraint holds for, as far as its operators are simple."""
+    if "matches" in condition:
+        return newest_release()
+    if "multiple_of" in condition and type(condition["multiple_of"]) is int and type(found) is int:
+        return found * condition["multiple_of"]
+    if condition in ({"given": True}, {"set": True}) and not _may_be(schema, "boolean"):
+        return draw(values_of(schema).filter(is_set))
+    return _satisfying(schema, condition)
 
 
 def _draw_units(
@@ -590,7 +627,9 @@ def _draw_other_fields(draw: st.DrawFn, layout: Layout, config: dict[str, Any]) 
             offer(config, {name: value})
     if draw(st.booleans()):
         for name, value in defaults_of(layout.peft_type).items():
-            config.setdefault(name, value)
+            # Some defaults are no values that a config may hold: PEFT raises unless they are given.
+            if value is not None or is_valid({"peft_type": layout.peft_type, name: None}):
+                config.setdefault(name, value)
 
 
 def _decided(layout: Layout) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
@@ -112,9 +113,18 @@ def _values_of_type(name: str, schema: Mapping[str, Any]) -> Values:
 
 def _numbers(name: str, schema: Mapping[str, Any]) -> Values:
     above = schema.get("exclusiveMinimum")
-    low, high = schema.get("minimum", above), schema.get("maximum")
-    whole = st.integers(low if low is None or above is None else above + 1, high)
+    below = schema.get("exclusiveMaximum")
+    low, high = schema.get("minimum", above), schema.get("maximum", below)
+    least, most = low if above is None else above + 1, high if below is None else math.ceil(below) - 1
+    whole = st.integers(least, most) if least is None or most is None or least <= most else st.nothing()
     if name == "integer":
         return whole
-    fractions = st.floats(low, high, exclude_min=above is not None, allow_nan=False, allow_infinity=False)
+    fractions = st.floats(
+        low,
+        high,
+        exclude_min=above is not None,
+        exclude_max=below is not None,
+        allow_nan=False,
+        allow_infinity=False,
+    )
     return whole | fractions

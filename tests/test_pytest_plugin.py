@@ -1,0 +1,26 @@
+"""The fixtures that the package gives to other projects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import adapter_format as af
+from adapter_format.layouts import layout_names
+from adapter_format.testing.pytest_plugin import METHODS
+
+
+def test_there_is_a_sound_adapter_of_each_method(adapter_of_each_method: Path) -> None:
+    report = af.validate(adapter_of_each_method, data=True)
+
+    assert [finding for finding in report.findings if finding.severity != "info"] == []
+    assert report.summary.tensors
+
+
+def test_a_directory_is_made_once(adapter_directory: Callable[[str], Path]) -> None:
+    assert adapter_directory("LORA") is adapter_directory("LORA")
+    assert af.load(adapter_directory("LORA")).config.peft_type == "LORA"
+
+
+def test_every_layout_has_an_adapter() -> None:
+    assert METHODS == layout_names()
