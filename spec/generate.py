@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import method_tables
 import rule_pages
 import tables
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 MAIN = HERE / "adapter-format.md"
-TEXTS = (MAIN, HERE / "config-tables.md", ROOT / "README.md")
+TEXTS = (MAIN, HERE / "config-tables.md", ROOT / "README.md", HERE / "methods.md")
 LOCK = HERE / "rules.lock"
 
 _MARKED = re.compile(r"(?s)(<!-- generated: ([^>]+?) -->)(.*?)(<!-- end -->)")
@@ -47,6 +48,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "option-objects": tables.option_objects,
     "constraints": tables.constraints,
     "methods": tables.methods,
+    "method-overview": method_tables.overview,
+    "method-chapters": method_tables.chapters,
     "wrapper-parts": tables.wrapper_parts,
     "size-table": tables.size_table,
     "size-example": tables.size_example,

@@ -132,16 +132,18 @@ def selection(select: Mapping[str, Any]) -> str:
     parts = []
     if select.get("target") == "parameter":
         parts.append("the module owns an entry of `target_parameters`, and `target_modules` does not name it")
-    if "any_role" in select:
-        parts.append("the module has " + " or ".join(map(code, select["any_role"])))
+    parts += ["it has " + " or ".join(map(code, group)) for group in select.get("any_role_of_each", ())]
     for role, dimensions in select.get("role_dimensions", {}).items():
         counts = ", ".join(map(str, dimensions[:-1])) + f" or {dimensions[-1]}"
         parts.append(f"{code(role)} has {counts} dimensions")
     if "path_contains_any" in select:
-        field = select["path_contains_any"].strip("/").replace("/", ".")
-        parts.append(f"the module path contains an item of {code(field)}, anywhere")
+        parts.append(f"the module path contains an item of {code(select['path_contains_any'])}, anywhere")
+    if "path_ends_with_any" in select:
+        parts.append(f"the module path ends with an item of {code(select['path_ends_with_any'])}, or matches it")
     if "config" in select:
         parts.append(conditions(select["config"]))
+    if select.get("fits"):
+        parts.append("its shapes fit")
     return "; ".join(parts) or "no kind above does"
 
 
@@ -177,9 +179,22 @@ def _condition(field: str, operator: str, operand: Any) -> str:
         case "overlaps":
             return f"{name} shares an item with {code(operand)}"
         case "multiple_of":
-            return f"{name} is a multiple of {operand}"
+            return f"{name} is a multiple of {amount(operand)}"
+        case "within":
+            return f"every item of {name} is in {code(operand)}"
+        case "above" | "at_least" | "at_most":
+            return f"{name} is {operator.replace('_', ' ')} {amount(operand)}"
+        case "other_length":
+            return f"{name} has another length than {code(operand)}"
+        case "items_of_other_length":
+            return f"an item of {name} has another length than {code(operand)}"
         case _:
             raise LookupError(operator)
+
+
+def amount(operand: Any) -> str:
+    """Set a number, or the field or difference of fields that gives it."""
+    return code(operand) if isinstance(operand, str) else str(operand)
 
 
 def fields() -> str:
