@@ -108,11 +108,12 @@ def _is_conditional(layout: Layout, unit: GeneratedModule, name: str) -> bool:
 
 
 def _single(unit: GeneratedModule, layout: Layout, *, conditional: bool | None = None) -> list[str]:
-    """Return the keys of a unit's tensors that are not numbered, and that the config calls for, or not."""
+    """Return the keys of a unit's tensors that are not numbered nor up to the base, and that the config calls for, or not."""
     return [
         key
         for name, key in unit.keys.items()
         if not index_of(name)
+        and layout.role(name).missing != "unknown"
         and (conditional is None or _is_conditional(layout, unit, name) is conditional)
         and not is_free(layout.kind(unit.kind).shapes[role_name(name)])
     ]
