@@ -126,7 +126,7 @@ def _sort_sound(grammar: KeyGrammar, tensors: Mapping[str, TensorInfo]) -> _Sort
     if grouped is None:
         return None
     series = by_pattern(grouped.modules)
-    stored = sum(len(roles) for owners in grouped for roles in owners.values())
+    stored = sum(map(len, grouped.modules.values())) + sum(map(len, grouped.shared.values()))
     if stored != len(tensors) or looks_misspelt(grammar, series):
         return None
     return _SortedKeys(grouped, [], [], [], series)

@@ -81,35 +81,36 @@ def resolve_modules(
         stored: the tensors by module path and by role.
     """
     settings = _Settings(layout, config, targets, stored.modules)
-    groups: dict[object, list[Module]] = {}
-    modules: dict[str, Module] = {}
-    constant = settings.constant
-    chooses_by_path = settings.chooses_by_path
-    kind: Kind | None = None
-    kind_name = ""
-    given: Mapping[str, Any] = constant
-    varying: tuple[Any, ...] = ()
-    make: Callable[..., Module] = tuple.__new__  # half the cost of a call of the class
+    groups: dict[object, list[str]] = {}
+    given: Mapping[str, Any] = settings.constant
+    special: dict[object, tuple[Kind | None, Mapping[str, Any]]] = {}
     for path, roles in stored.modules.items():
-        if chooses_by_path:
-            kind = settings.kind_of(path, roles)
-            kind_name = kind.name
-        if settings.by_path:
-            given = settings.given(path, kind, roles)
-            varying = tuple(given.values())
-        signature = (kind_name, varying, *roles, *map(_STORED_AS, roles.values()))
+        signature: object = (*roles, *map(_STORED_AS, roles.values()))
+        if settings.is_by_path:
+            kind = settings.kind_of(path, roles) if settings.chooses_by_path else None
+            given = settings.given(path, kind, roles) if settings.by_path else settings.constant
+            signature = (signature, kind and kind.name, tuple(given.values()))
+            special[signature] = kind, given
         group = groups.get(signature)
         if group is None:
-            chosen = kind or settings.kind_of(path, roles)
-            module = Module(path, chosen, roles, given, *settle(Frame(layout, chosen), roles, given))
-            groups[signature] = [module]
+            groups[signature] = [path]
         else:
-            _, of_kind, _, _, symbols, faults = group[0]
-            module = make(Module, (path, of_kind, roles, given, symbols, faults))
-            group.append(module)
-        modules[path] = module
+            group.append(path)
+    modules: dict[str, Module] = {}
+    alike: list[list[Module]] = []
+    make: Callable[..., Module] = tuple.__new__  # half the cost of a call of the class
+    for signature, paths in groups.items():
+        roles = stored.modules[paths[0]]
+        kind, given = special.get(signature, (None, settings.constant))
+        kind = kind or settings.kind_of(paths[0], roles)
+        symbols, faults = settle(Frame(layout, kind), roles, given)
+        own = [make(Module, (path, kind, stored.modules[path], given, symbols, faults)) for path in paths]
+        modules.update(zip(paths, own, strict=True))
+        alike.append(own)
+    if len(groups) > 1:
+        modules = {path: modules[path] for path in stored.modules}
     shared = {name: _shared(settings, name, roles, modules) for name, roles in stored.shared.items()}
-    return Modules(modules, shared, (*groups.values(), *([module] for module in shared.values())))
+    return Modules(modules, shared, (*alike, *([module] for module in shared.values())))
 
 
 def _shared(settings: _Settings, name: str, roles: Roles, modules: Mapping[str, Module]) -> Module:
@@ -147,6 +148,7 @@ class _Settings:
         self.chooses_by_path = bool(targets and targets.parameters) or any(
             self.find(field) for kind in self.kinds for field in _path_fields(kind)
         )
+        self.is_by_path = self.chooses_by_path or bool(self.by_path)
         self._fitted: dict[str, Kind] = {}
 
     def kind_of(self, path: str, roles: Roles) -> Kind:

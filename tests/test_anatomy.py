@@ -5,38 +5,65 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import adapter_format as af
 from adapter_format.anatomy import by_pattern
-from adapter_format.keys import grammar_of, group_sound, looks_misspelt, read_key
+from adapter_format.keys import grammar_of, group_sound, key_of, looks_misspelt, read_key
+from adapter_format.layouts import BARE, layout_names, layout_of
 from adapter_format.tensors import TensorInfo
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-GRAMMAR = grammar_of("LORA")
-PARTS = ("base_model.model.", "model.", "layers.", "0.", "q_proj.", "lora_A.", "lora_", "weight", "\n", ".", "module.")
-WELL_SPELT = [f"base_model.model.{path}.{suffix}" for path in ("a.0.b", "c") for suffix in GRAMMAR.roles]
+METHODS = layout_names()
+PARTS = ("base_model.", "base_model.model.", "layers.", "0.", "q_proj.", "lora_A.", "weight", "\n", ".", "module.")
 
 
-@given(st.lists(st.sampled_from(WELL_SPELT) | st.lists(st.sampled_from(PARTS)).map("".join), unique=True))
-def test_keys_sorted_at_once_are_sorted_as_one_by_one(keys: list[str]) -> None:
+def well_spelt(method: str) -> list[str]:
+    """Keys of a method, with two numbers or names in the place of each wildcard."""
+    layout = layout_of(method)
+    assert layout is not None
+    wild = {"{i}": ("0", "12"), "{leaf}": ("weight", "bias"), "{rest}": ("a.weight", "b.0.c")}
+    return [
+        key_of(layout, path, role.name, index)
+        for role in layout.roles.values()
+        for path in ("a.0.b", "c")
+        for index in next((texts for name, texts in wild.items() if name in role.suffix), ("",))
+    ]
+
+
+@given(st.data(), st.sampled_from(METHODS))
+def test_keys_sorted_at_once_are_sorted_as_one_by_one(data: st.DataObject, method: str) -> None:
+    grammar = grammar_of(method)
+    any_key = st.sampled_from(well_spelt(method)) | st.lists(st.sampled_from(PARTS)).map("".join)
+    keys = data.draw(st.lists(any_key, unique=True))
     tensors = {key: TensorInfo(key, "F32", (1,), 0, 4) for key in keys}
-    readings = {key: read_key(GRAMMAR, key) for key in keys}
-    expected: dict[str, dict[str | None, str]] = {}
+    readings = {key: read_key(grammar, key) for key in keys}
+    expected: tuple[dict[str, dict[str | None, str]], dict[str, dict[str | None, str]]] = {}, {}
     for key, reading in readings.items():
-        expected.setdefault(reading.path, {})[reading.role] = key
+        expected[not reading.in_module].setdefault(reading.path, {})[reading.role] = key
     sound = all(reading.role is not None and not reading.faults for reading in readings.values())
+    is_bare = any(role.scope == BARE for role in grammar.layout.roles.values())
 
-    found = group_sound(GRAMMAR, tensors)
+    found = group_sound(grammar, tensors)
 
-    if sound and keys:
+    if sound and keys and not is_bare:
         assert found is not None
-    if found is not None and not looks_misspelt(GRAMMAR, by_pattern(found)):
+    if found is not None and not looks_misspelt(grammar, by_pattern(found.modules)):
         assert sound
-        assert {path: {role: info.name for role, info in roles.items()} for path, roles in found.items()} == expected
+        for owners, wanted in zip(found, expected, strict=True):
+            assert {path: {role: info.name for role, info in own.items()} for path, own in owners.items()} == wanted
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_spelt_key_is_read_as_what_it_was_spelt_from(method: str) -> None:
+    for key in well_spelt(method):
+        reading = read_key(grammar_of(method), key)
+        assert (reading.canonical, reading.faults) == (key, ())
+        assert reading.role is not None
 
 
 def test_layer_numbers_of_thousands_of_digits_are_no_crash(tmp_path: Path) -> None:

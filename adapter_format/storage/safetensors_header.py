@@ -211,9 +211,11 @@ def _read_in_order(entries: dict[str, Any]) -> tuple[dict[str, TensorInfo], int]
             start, end = entry["data_offsets"]
             width = bits = BITS[dtype]
             for size in shape:
-                if type(size) is not int or size < 1:
+                if type(size) is not int or size < 0:
                     return {}, -1
                 bits *= size
+            if not bits and _overflows(shape):
+                return {}, -1
         except (KeyError, TypeError, ValueError):
             return {}, -1
         if (
