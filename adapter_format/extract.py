@@ -32,11 +32,10 @@ from adapter_format.layouts import Auxiliary, Layout, auxiliary, known_layouts, 
 from adapter_format.memory_keys import Entry, Path, Survey, modules_named, survey
 from adapter_format.module_values import settings_finder
 from adapter_format.patterns import fullmatch
+from adapter_format.targets import target_settings
 
 Tensor = TypeVar("Tensor")
 _Chosen = Iterator[tuple[Path, Entry]]
-
-_USUAL_METHOD = "LORA"
 
 
 def adapter_names(state_dict: Mapping[str, object], config: Mapping[str, Any] | None = None) -> tuple[str, ...]:
@@ -122,7 +121,8 @@ def _layout(config: object) -> Layout:
     if config is not None and not isinstance(config, Mapping):
         kind = type(config).__name__
         raise UsageError(f"config is a {kind}, not a mapping; pass an AdapterConfig, or to_dict() of PEFT's config.")
-    method = _USUAL_METHOD if config is None else config.get("peft_type", _USUAL_METHOD)
+    usual = auxiliary().usual_method
+    method = usual if config is None else config.get("peft_type", usual)
     layout = layout_of(method) if isinstance(method, str) else None
     if layout is None:
         known = _listed(layout.peft_type for layout in known_layouts())
@@ -165,8 +165,10 @@ def _biases(
     own: Iterable[Entry], found: Survey, layout: Layout, declared: Auxiliary, settings: Mapping[str, Any]
 ) -> _Chosen:
     """The biases that the config says are trained."""
-    modes: Mapping[str, str] = layout.bias.get("modes", {"none": "none"})
-    value = settings.get(layout.bias.get("field", "bias"), "none")
+    if not layout.bias:
+        return
+    modes: Mapping[str, str] = layout.bias["modes"]
+    value = settings.get(layout.bias["field"], "none")
     if not isinstance(value, str) or value not in modes:
         raise UsageError(f"The config has bias {value!r}; it must be one of {_listed(modes)}.")
     mode = modes[value]
@@ -248,7 +250,7 @@ def _embedding_targeted(
         layers = {entry.layer[-1] for entry in own if entry.layer is not None and entry.wrapper is None}
         tokens = any(entry.token_module is not None for entry in own)
         return not tokens and not layers.isdisjoint(declared.embedding_modules)
-    wanted = config.get(layout.targets.get("modules", ""))
+    wanted = target_settings(layout, config).get("modules")
     if isinstance(wanted, str):
         modules = modules_named(found.entries, declared.embedding_modules)
         return wanted != "all-linear" and any(fullmatch(wanted, ".".join(module[found.depth :])) for module in modules)

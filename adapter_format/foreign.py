@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapter_format.keys import pattern_of
-from adapter_format.layouts import suffixes_by_method
+from adapter_format.layouts import auxiliary, suffixes_by_method
 from adapter_format.packaged import load_schema
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _spellings() -> Mapping[str, re.Pattern[str]]:
     """Return what the keys of each method end with, as regexes by name; the usual method first."""
     former = {entry["name"]: entry["ends_with"] for entry in _table()["former_spellings"]}
     endings = {name: [*suffixes, *former.get(name, ())] for name, suffixes in suffixes_by_method().items()}
-    first = sorted(endings, key=lambda name: (name != _table()["usual_method"], name))
+    first = sorted(endings, key=lambda name: (name != auxiliary().usual_method, name))
     return {
         name: re.compile(rf"(?:.*\.)?(?:{'|'.join(pattern_of(suffix) for suffix in endings[name])})", re.DOTALL)
         for name in first

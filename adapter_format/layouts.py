@@ -218,6 +218,7 @@ class Auxiliary(NamedTuple):
     base_layer_part: str
     wrapper_parts: tuple[str, ...]
     outer_wrapper_parts: tuple[str, ...]
+    usual_method: str
 
 
 @functools.cache
@@ -347,4 +348,5 @@ def auxiliary() -> Auxiliary:
         data["base_layer_part"],
         tuple(data["wrapper_parts"]),
         tuple(data["outer_wrapper_parts"]),
+        data["usual_method"],
     )

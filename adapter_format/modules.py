@@ -15,7 +15,7 @@ from adapter_format.patterns import PatternError, PatternTooCostly, fullmatch
 from adapter_format.settling import RANK, Frame, Roles, ShapeFault, settle
 from adapter_format.shape_functions import category
 from adapter_format.shapes import may_have, parse_shape
-from adapter_format.targets import Targets, ends_with_name
+from adapter_format.targets import Targets, ends_with_name, target_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -143,7 +143,7 @@ class _Settings:
             for value in values
             if value.pattern and self.config.get(value.pattern)
         }
-        self.tied = self.config.get(layout.targets.get("tying", "")) is True
+        self.tied = target_settings(layout, self.config).get("tying") is True
         self.kinds = [kind for kind in layout.kinds if kind.scope == MODULE]
         self.chooses_by_path = bool(targets and targets.parameters) or any(
             self.find(field) for kind in self.kinds for field in _path_fields(kind)

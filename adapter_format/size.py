@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from adapter_format.dtypes import BITS, DTYPES
 from adapter_format.errors import UsageError
 from adapter_format.expressions import NoValueError, UnknownSymbolError
-from adapter_format.layouts import index_of, layout_of, role_name
+from adapter_format.layouts import auxiliary, index_of, layout_of, role_name
 from adapter_format.settling import RANK, Frame
 from adapter_format.shapes import elements_of, is_free
 
@@ -101,7 +101,7 @@ def expected_size(
     r: int | None = None,
     dtype: str = "F32",
     *,
-    peft_type: str = "LORA",
+    peft_type: str | None = None,
     layer: str = "linear",
     roles: tuple[str, ...] = (),
     ranks: Mapping[str, int] | None = None,
@@ -118,7 +118,7 @@ def expected_size(
         modules: `(d_in, d_out)` in features of each adapted module, by path or in a list.
         r: rank; by default that of the config.
         dtype: safetensors name of the element type of what is trained.
-        peft_type: the method.
+        peft_type: the method; by default LoRA.
         layer: the base layer, such as `linear`; its kinds may use no other features than d_in and d_out.
         roles: further roles beside those that the config calls for, such as `lora_magnitude_vector` for DoRA.
         ranks: rank by path, for modules that differ from `r`.
@@ -129,7 +129,7 @@ def expected_size(
     """
     from adapter_format.prediction import predict
 
-    layout = layout_of(peft_type)
+    layout = layout_of(peft_type or auxiliary().usual_method)
     if layout is None:
         raise UsageError(f"No layout is known for the method {peft_type!r}.")
     if dtype not in DTYPES:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapter_format.layouts import Layout, auxiliary
@@ -49,6 +48,11 @@ class Targets(NamedTuple):
     by_number: bool = True
 
 
+def target_settings(layout: Layout, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the targeting fields of a config hold, by what each is for: `modules`, `excluded`, `layers`, ..."""
+    return {name: config.get(field) for name, field in layout.targets.items()}
+
+
 def read_targets(layout: Layout, config: Mapping[str, Any]) -> Targets | None:
     """Prepare the targeting fields of a config; fields of a wrong type count as absent.
 
@@ -57,13 +61,13 @@ def read_targets(layout: Layout, config: Mapping[str, Any]) -> Targets | None:
     """
     if not layout.targets:
         return None
-    field = defaultdict(str, layout.targets)
-    wanted = config.get(field["modules"])
-    if isinstance(wanted, str) and field["matching"] == ENDINGS:
+    settings = target_settings(layout, config)
+    wanted = settings.get("modules")
+    if isinstance(wanted, str) and layout.targets.get("matching") == ENDINGS:
         return _by_ending(wanted)
     names = _strings(wanted if not isinstance(wanted, dict) else list(wanted))
     pattern = wanted if isinstance(wanted, str) else None
-    parameters = _strings(config.get(field["parameters"]))
+    parameters = _strings(settings.get("parameters"))
     named = _by_length(names)
     owners = _by_length([parameter.rpartition(".")[0] for parameter in parameters])
     saved = _strings(config.get(auxiliary().saved_modules_field))
@@ -89,25 +93,25 @@ def read_targets(layout: Layout, config: Mapping[str, Any]) -> Targets | None:
         # A null target list is filled from the model's type, which only the base knows.
         return Targets((), None, (), lambda _: COVERED, lambda _: False)
 
-    if pattern is None and not config.get(field["excluded"]) and not saved:
-        decide = _plain_decision(named, config, field) if not parameters else None
+    if pattern is None and not settings.get("excluded") and not saved:
+        decide = _plain_decision(named, settings) if not parameters else None
         if decide is not None:
             by_number = any(character.isdigit() for name in names for character in name)
-            covers = _through_base_layers(decide, config, field, base_layer)
+            covers = _through_base_layers(decide, layout, settings, base_layer)
             return Targets(names, None, (), covers, is_parameter, by_number)
 
     def decide_fully(path: str) -> str:
         if is_parameter(path):
             # PEFT applies `exclude_modules` to modules only, never to parameters.
             return COVERED
-        if _excluded(config.get(field["excluded"]), path, budget):
+        if _excluded(settings.get("excluded"), path, budget):
             return EXCLUDED
         if any(saved_module_matches(name, path, budget) for name in saved):
             return SAVED
         if not names_module(path):
             return NOT_NAMED
         # A full path in the list is taken whatever layer it is in.
-        if pattern is None and path not in names and not _in_layers(config, field, path, budget):
+        if pattern is None and path not in names and not _in_layers(settings, path, budget):
             return OTHER_LAYER
         return COVERED
 
@@ -117,7 +121,7 @@ def read_targets(layout: Layout, config: Mapping[str, Any]) -> Targets | None:
         except (PatternError, PatternTooCostly):
             return UNDECIDED
 
-    covers = _through_base_layers(safely, config, field, base_layer)
+    covers = _through_base_layers(safely, layout, settings, base_layer)
     return Targets(names, pattern, parameters, covers, is_parameter)
 
 
@@ -130,11 +134,9 @@ def _by_ending(ending: str) -> Targets:
     return Targets((ending,), None, (), covers, lambda _: False)
 
 
-def _plain_decision(
-    named: Suffixes, config: Mapping[str, Any], field: Mapping[str, str]
-) -> Callable[[str], str] | None:
+def _plain_decision(named: Suffixes, settings: Mapping[str, Any]) -> Callable[[str], str] | None:
     """The usual case, a list of names and nothing else, without a regex on the way."""
-    if config.get(field["layers"]) not in (None, []):
+    if settings.get("layers") not in (None, []):
         return None
     if len(named) == 1 and named[0][0] == 1:
         leaves = named[0][1]
@@ -143,13 +145,12 @@ def _plain_decision(
 
 
 def _through_base_layers(
-    decide: Callable[[str], str], config: Mapping[str, Any], field: Mapping[str, str], base_layer: str
+    decide: Callable[[str], str], layout: Layout, settings: Mapping[str, Any], base_layer: str
 ) -> Callable[[str], str]:
     """Let a module inside a wrapped layer count as its owner, and a tied head as its embedding."""
     embeddings = auxiliary().embedding_modules
-    modules_field, tying_field = field["modules"], field["tying"]
-    ties = tying_field == ALWAYS or config.get(tying_field) is True
-    tied = ties and _mentions(config.get(modules_field), embeddings)
+    ties = layout.targets.get("tying") == ALWAYS or settings.get("tying") is True
+    tied = ties and _mentions(settings.get("modules"), embeddings)
 
     def covers(path: str) -> str:
         reason = decide(path)
@@ -202,11 +203,11 @@ def _excluded(excluded: object, path: str, budget: Budget) -> bool:
     return any(ends_with_name(path, name) for name in _strings(excluded))
 
 
-def _in_layers(config: Mapping[str, Any], field: Mapping[str, str], path: str, budget: Budget) -> bool:
-    wanted = config.get(field["layers"])
+def _in_layers(settings: Mapping[str, Any], path: str, budget: Budget) -> bool:
+    wanted = settings.get("layers")
     if wanted is None or wanted == []:
         return True
-    patterns = config.get(field["layers_pattern"])
+    patterns = settings.get("layers_pattern")
     candidates: tuple[str | None, ...] = (
         (patterns,) if isinstance(patterns, str) and patterns else _strings(patterns) or (None,)
     )

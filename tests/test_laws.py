@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, find, given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError, safe_open
 
 import adapter_format as af
 from adapter_format.config import CONFIG_NAME, WEIGHTS_NAME
 from adapter_format.dtypes import DTYPES
+from adapter_format.layouts import layout_names, layout_of
 from adapter_format.report.json import render_json
 from adapter_format.report.page import plain
 from adapter_format.report.text import adapter_lines
@@ -124,13 +125,15 @@ def test_what_was_saved_is_loaded(adapter: GeneratedAdapter, unknown: dict[str, 
         arrays = dict(loaded.tensors)
 
     assert {name: loaded.config[name] for name in config} == config
-    assert set(loaded.config) - set(config) <= WRITTEN_ALWAYS
+    layout = layout_of(adapter.config["peft_type"])
+    assert layout is not None
+    assert set(loaded.config) - set(config) <= WRITTEN_ALWAYS | set(layout.written_always)
     assert arrays.keys() == adapter.tensors.keys()
     for key, array in adapter.arrays().items():
         assert same_bits(arrays[key], array)
 
 
-WRITTEN_ALWAYS = {"base_model_name_or_path", "inference_mode", "task_type", "r", "lora_alpha", "target_modules"}
+WRITTEN_ALWAYS = {"base_model_name_or_path", "inference_mode", "task_type"}
 
 
 @given(afst.adapters(), st.booleans())
@@ -447,9 +450,27 @@ def test_a_strategy_says_what_it_drew(broken: bool) -> None:
     check()
 
 
-def test_the_simplest_adapter_is_one_module_of_two_tensors() -> None:
-    from hypothesis import find
+IS_QUICK = settings.default is not None and settings.default.max_examples <= 100
+SHRUNK = layout_names() if not IS_QUICK else ("LORA", "VERA", "PROMPT_TUNING", "ADAMSS")
 
-    simplest = find(afst.adapters(), lambda _: True)
+
+@pytest.mark.parametrize("method", SHRUNK)
+def test_a_failing_case_shrinks_to_one_module(method: str) -> None:
+    layout = layout_of(method)
+    assert layout is not None
+    always = [role for role in layout.roles.values() if not role.declared_by]
+
+    simplest = find(afst.adapters(methods=[method]), lambda _: True, settings=settings(max_examples=50, database=None))
+
+    assert len(simplest.modules) <= 1
+    assert len(simplest.tensors) <= max(len(always), 2) + 1
+    assert max((size for stored in simplest.tensors.values() for size in stored.shape), default=0) <= 10
+
+
+def test_one_fault_in_many_shrinks_to_the_tensors_that_show_it() -> None:
+    def has_a_wide_factor(adapter: GeneratedAdapter) -> bool:
+        return any(size > 3 for key, stored in adapter.tensors.items() for size in stored.shape if "lora_A" in key)
+
+    simplest = find(afst.adapters(methods=["LORA"]), has_a_wide_factor, settings=settings(database=None))
 
     assert (len(simplest.modules), len(simplest.tensors)) == (1, 2)

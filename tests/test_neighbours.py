@@ -256,12 +256,13 @@ def test_a_valid_adapter_is_left_alone(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", OTHER_METHODS)
-def test_a_method_without_a_layout_is_said_to_be_unchecked(name: str, tmp_path: Path) -> None:
+def test_keys_and_shapes_of_other_methods_are_looked_at(name: str, tmp_path: Path) -> None:
     write_edited(VALID[name], (), tmp_path / "adapter")
 
     report = af.validate(tmp_path / "adapter")
 
-    assert any("layout" in item.why for item in report.unchecked)
+    assert not any("layout" in item.why for item in report.unchecked)
+    assert report.summary.expected_bytes == report.summary.bytes
 
 
 def test_the_set_is_as_large_as_the_one_of_the_comparison() -> None:

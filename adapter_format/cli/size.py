@@ -11,7 +11,7 @@ from adapter_format.cli.status import FINE
 from adapter_format.config_fields import fields_of
 from adapter_format.dtypes import BITS, DTYPES
 from adapter_format.errors import UsageError
-from adapter_format.layouts import layout_of
+from adapter_format.layouts import auxiliary, layout_of
 from adapter_format.module_values import value_of
 from adapter_format.report.size import Forecast, Row, forecast_lines, forecast_to_dict
 from adapter_format.settling import RANK
@@ -24,7 +24,6 @@ _LARGEST = 10**12
 _MOST_MODULES = 1_000_000
 _LAYER = "linear"
 """The one base layer that input and output features describe."""
-_USUAL_METHOD = "LORA"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="a further role of the method, such as lora_magnitude_vector for DoRA",
     )
-    parser.add_argument("--method", metavar="NAME", default=_USUAL_METHOD, help=f"default: {_USUAL_METHOD}")
+    usual = auxiliary().usual_method
+    parser.add_argument("--method", metavar="NAME", default=usual, help=f"default: {usual}")
     parser.add_argument(
         "--set",
         metavar="FIELD=VALUE",

@@ -73,7 +73,8 @@ def check_patterns(checkpoint: Checkpoint) -> Iterator[Finding]:
         value = config.get(field)
         if isinstance(value, str) and value.lower() != "all-linear":
             yield from _check_pattern(value, Location(CONFIG_NAME, pointer=f"/{field}"), paths)
-    for field in (layout.targets.get("layers_pattern", ""), auxiliary().saved_modules_field):
+    listed = [layout.targets[name] for name in ("layers_pattern",) if name in layout.targets]
+    for field in (*listed, auxiliary().saved_modules_field):
         value = config.get(field)
         for index, item in enumerate(value if isinstance(value, list) else [value]):
             if isinstance(item, str):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +127,7 @@ def check_targets(checkpoint: Checkpoint) -> Iterator[Finding]:
 def _other_number(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterator[Finding]:
     """Find more or fewer modules than the config says, for a method that adapts a number of the last ones."""
     field = anatomy.layout.targets.get("number", "")
-    wanted, stored = config.get(field), len(anatomy.modules)
+    wanted, stored = reasons.target_settings(anatomy.layout, config).get("number"), len(anatomy.modules)
     if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted == stored:
         return
     text = f"`{field}` is {wanted}, but the file holds tensors of {stored} modules."
@@ -200,7 +199,7 @@ def _unused_targets(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterator[Fin
     targets = anatomy.targets
     if targets is None:
         return
-    field = defaultdict(str, anatomy.layout.targets)
+    field = anatomy.layout.targets
     if targets.names:
         used = _used_names(anatomy) | _suffixes(saved_paths(anatomy), targets.names)
         unused = [
@@ -225,7 +224,7 @@ def _unused_targets(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterator[Fin
             yield TARGET_WITHOUT_TENSORS.finding(
                 text, [Location(CONFIG_NAME, pointer=f"/{field['parameters']}/{index}")]
             )
-    wanted = config.get(field["layers"])
+    wanted = reasons.target_settings(anatomy.layout, config).get("layers")
     if isinstance(wanted, (list, int)) and not isinstance(wanted, bool):
         yield from _unused_layers(anatomy, config, wanted if isinstance(wanted, list) else [wanted])
 
@@ -258,7 +257,7 @@ def saved_paths(anatomy: Anatomy) -> list[str]:
 
 
 def _unused_layers(anatomy: Anatomy, config: Mapping[str, Any], wanted: list[Any]) -> Iterator[Finding]:
-    pattern = config.get(anatomy.layout.targets.get("layers_pattern", ""))
+    pattern = reasons.target_settings(anatomy.layout, config).get("layers_pattern")
     choices: list[str | None] = [pattern] if isinstance(pattern, str) and pattern else [None]
     if isinstance(pattern, list) and pattern:
         choices = [item for item in pattern if isinstance(item, str)]
@@ -278,7 +277,7 @@ def check_layer_series(checkpoint: Checkpoint) -> Iterator[Finding]:
     anatomy, config = checkpoint.anatomy, checkpoint.config
     if anatomy is None or config is None:
         return
-    if anatomy.targets is None or config.get(anatomy.layout.targets.get("layers", "")) is not None:
+    if anatomy.targets is None or reasons.target_settings(anatomy.layout, config).get("layers") is not None:
         return
     holes: list[str] = []
     missing: dict[tuple[str, ...], list[int]] = {}

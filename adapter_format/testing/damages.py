@@ -108,7 +108,7 @@ def _is_conditional(layout: Layout, unit: GeneratedModule, name: str) -> bool:
 
 
 def _single(unit: GeneratedModule, layout: Layout, *, conditional: bool | None = None) -> list[str]:
-    """Return the keys of a unit's tensors that are not numbered nor up to the base, and that the config calls for, or not."""
+    """Return the keys of a unit's tensors that the config calls for, or not; no numbered ones, nor what the base decides."""
     return [
         key
         for name, key in unit.keys.items()

@@ -1,10 +1,7 @@
 """Fixtures for pytest: directories with valid adapters of each method. Installed with the package, and found by itself.
 
-    def test_my_reader(adapter_directory):
-        my_reader(adapter_directory("VERA"))
-
-    def test_my_reader_reads_them_all(adapter_of_each_method):
-        my_reader(adapter_of_each_method)      # runs once for every method that has a layout
+A test that takes `adapter_directory` calls it with a method, as in `adapter_directory("VERA")`; one that takes
+`adapter_of_each_method` runs once for every method that has a layout.
 """
 
 from __future__ import annotations
