@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -117,3 +118,19 @@ def newest_release() -> str:
     """Return the newest release of PEFT that is described here."""
     newest: str = load_schema("adapter_config")["x-peft-newest"]
     return newest
+
+
+def value_since(field: str, peft_type: str, value: object) -> str | None:
+    """Return the first release that knew a word as value of a field; None if nothing is known of it."""
+    if not isinstance(value, str):
+        return None
+    since = values_since(field, peft_type).get(value)
+    if since is not None:
+        return since
+    definitions = load_schema("adapter_config")["$defs"]
+    for definition in [_COMMON, peft_type] if describes(peft_type) else [_COMMON]:
+        for branch in definitions[definition]["properties"].get(field, {}).get("anyOf", ()):
+            if "pattern" in branch and "x-peft-since" in branch and re.search(branch["pattern"], value):
+                dated: str = branch["x-peft-since"]
+                return dated
+    return None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from adapter_format.outcomes import Outcome
 
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
@@ -101,6 +104,7 @@ class Report(NamedTuple):
         findings: silent errors first, then by severity and rule id.
         unchecked: what this run did not look at.
         summary: figures of the adapter.
+        consumers: what each program that was asked about does with it, in the order in which they were named.
     """
 
     path: str
@@ -109,6 +113,7 @@ class Report(NamedTuple):
     findings: tuple[Finding, ...] = ()
     unchecked: tuple[Unchecked, ...] = ()
     summary: Summary = Summary()
+    consumers: tuple[Outcome, ...] = ()
 
     @property
     def ok(self) -> bool:

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapter_format.anatomy import by_pattern
 from adapter_format.config_fields import fields_of
+from adapter_format.consumers.held import held_in
+from adapter_format.consumers.peft import loading_ranges
 from adapter_format.errors import UnreadableAdapterError
 from adapter_format.layouts import MODULE
 from adapter_format.limits import DEFAULT_LIMITS, Limits
 from adapter_format.modules import pattern_names
 from adapter_format.reading import adapter_directory, read_checkpoint
+from adapter_format.rules.consumers import is_sound_but_for_its_age
 from adapter_format.semantics import alpha_by_path, alpha_value, has_square_root, scaling_from
 from adapter_format.settling import RANK
 from adapter_format.validator import validate
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
     from adapter_format.anatomy import Anatomy
     from adapter_format.checkpoint import Checkpoint
+    from adapter_format.consumers.history import Span
     from adapter_format.findings import Report
     from adapter_format.layouts import Layout
     from adapter_format.modules import Module
@@ -89,6 +93,8 @@ class Inspection(NamedTuple):
         groups: the adapted modules.
         companions: the other tensors.
         size: how the bytes come about; None if keys could not be read.
+        loads_right: ranges of releases of PEFT that load the adapter right; None if that can't be told, as of a damaged
+            adapter.
     """
 
     report: Report
@@ -101,6 +107,7 @@ class Inspection(NamedTuple):
     groups: tuple[ModuleGroup, ...]
     companions: tuple[CompanionGroup, ...]
     size: StoredSize | None
+    loads_right: tuple[Span, ...] | None
 
 
 def inspect(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) -> Inspection:
@@ -116,6 +123,7 @@ def inspect(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) ->
     report = validate(path, limits=limits)
     checkpoint = read_checkpoint(adapter_directory(path), limits)
     config, layout, anatomy = checkpoint.config or {}, checkpoint.layout, checkpoint.anatomy
+    held = held_in(checkpoint)
     return Inspection(
         report,
         layout.title if layout is not None else None,
@@ -127,6 +135,7 @@ def inspect(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) ->
         tuple(_groups(anatomy, checkpoint)) if anatomy is not None else (),
         tuple(_companions(anatomy)) if anatomy is not None else (),
         checkpoint.size,
+        loading_ranges(held) if held is not None and is_sound_but_for_its_age(report) else None,
     )
 
 

@@ -8,22 +8,27 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from adapter_format.config import LEGACY_WEIGHTS_NAME, WEIGHTS_NAME
+from adapter_format.consumers.held import held_in
+from adapter_format.consumers.requests import read_requests
 from adapter_format.dtypes import BITS
 from adapter_format.errors import UnreadableAdapterError
 from adapter_format.findings import SEVERITIES, Finding, Location, Report, Summary, Unchecked
 from adapter_format.limits import DEFAULT_LIMITS, Limits
 from adapter_format.places import with_offsets
 from adapter_format.reading import adapter_directory, checkpoint_in_memory, is_adapter, read_checkpoint
+from adapter_format.rules.consumers import consumer_findings
 from adapter_format.rules.registry import DATA_CHECK, HEADER_CHECKS, find_rule
 from adapter_format.storage.safetensors_header import UNKNOWN
 from adapter_format.targets import UNDECIDED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Executor
 
     from adapter_format.anatomy import Anatomy
     from adapter_format.checkpoint import Checkpoint
+    from adapter_format.consumers.requests import Request
+    from adapter_format.outcomes import Outcome
     from adapter_format.storage.safetensors_header import Header
     from adapter_format.tensors import TensorInfo
 
@@ -36,6 +41,7 @@ def validate(
     data: bool = False,
     limits: Limits = DEFAULT_LIMITS,
     progress: Progress | None = None,
+    consumers: Sequence[str] = (),
 ) -> Report:
     """Judge one adapter.
 
@@ -44,16 +50,27 @@ def validate(
         data: also read every tensor value.
         limits: bounds on what is read.
         progress: called with bytes done and bytes in all while values are read.
+        consumers: programs to judge it for, such as `peft==0.13.2`; what they refuse or read wrong is an error.
 
     Raises:
-        UsageError: the path does not exist or is no adapter; damage of an adapter is a finding, not an error.
+        UsageError: the path does not exist or is no adapter, or a consumer is not known; damage of an adapter is a
+            finding, not an error.
     """
     directory = adapter_directory(path)
+    requests = read_requests(consumers)
     checkpoint = read_checkpoint(directory, limits)
     findings = [finding for check in HEADER_CHECKS for finding in check(checkpoint)]
     if data:
         findings += _scan_values(directory, checkpoint, progress)
-    return _report(os.fspath(path), checkpoint, findings, data=data)
+    outcomes = outcomes_for(requests, checkpoint)
+    findings += consumer_findings(outcomes)
+    return _report(os.fspath(path), checkpoint, findings, data=data)._replace(consumers=outcomes)
+
+
+def outcomes_for(requests: Sequence[Request], checkpoint: Checkpoint) -> tuple[Outcome, ...]:
+    """Tell what consumers do with an adapter; nothing if its config can't be read."""
+    held = held_in(checkpoint)
+    return tuple(request.judge(held) for request in requests) if held is not None else ()
 
 
 def judge(config: Mapping[str, Any], tensors: Mapping[str, TensorInfo]) -> tuple[Finding, ...]:
@@ -68,6 +85,7 @@ def validate_many(
     data: bool = False,
     limits: Limits = DEFAULT_LIMITS,
     executor: Executor | None = None,
+    consumers: Sequence[str] = (),
 ) -> Iterator[Report]:
     """Judge many adapters, one report each, in the order of the paths.
 
@@ -76,16 +94,17 @@ def validate_many(
         data: also read every tensor value.
         limits: bounds on what is read of each.
         executor: any `concurrent.futures.Executor`; None judges in this thread as reports are asked for.
+        consumers: programs to judge each for, as in `validate`.
     """
     if executor is None:
         for path in paths:
-            yield validate(path, data=data, limits=limits)
+            yield validate(path, data=data, limits=limits, consumers=consumers)
         return
     from collections import deque
     from functools import partial
 
     pending: deque[Any] = deque()
-    task = partial(validate, data=data, limits=limits)
+    task = partial(validate, data=data, limits=limits, consumers=consumers)
     for path in paths:
         pending.append(executor.submit(task, path))
         if len(pending) >= 64:

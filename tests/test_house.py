@@ -24,7 +24,7 @@ ROOMS = {
 NOUNS = {
     "_version", "errors", "limits", "dtypes", "tensors", "findings", "packaged", "conditions", "config_fields",
     "schema_words", "schema_check", "constraints", "regex_parser", "pattern_budget", "automaton", "backtracking",
-    "patterns", "shapes", "layouts", "keys", "config", "foreign", "targets", "memory_keys",
+    "outcomes", "patterns", "shapes", "layouts", "keys", "config", "foreign", "targets", "memory_keys",
 }  # fmt: skip
 FACES = {"cli", "report", "testing", "__main__", "conformance"}
 LIGHT = {"json", "re", "os", "typing", "functools", "operator"}

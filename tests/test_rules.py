@@ -25,8 +25,8 @@ WITHOUT_MUTATION = {
 }
 
 
-def _fired(path: Path, *, data: bool) -> set[str]:
-    return {finding.rule for finding in af.validate(path, data=data).findings}
+def _fired(path: Path, mutation: Mutation, *, data: bool) -> set[str]:
+    return {finding.rule for finding in af.validate(path, data=data, consumers=mutation.consumers).findings}
 
 
 @contextlib.contextmanager
@@ -61,9 +61,9 @@ def test_a_mutation_breaks_its_own_rule_and_no_other(rule: Rule, mutation: Mutat
     write_example(mutation.example, tmp_path / "valid")
     write_mutation(mutation, tmp_path / "broken")
 
-    before = _fired(tmp_path / "valid", data=rule.level == "data")
+    before = _fired(tmp_path / "valid", mutation, data=rule.level == "data")
     with _as_somebody(tmp_path, really=any(isinstance(edit, DenyReading) for edit in mutation.edits)):
-        after = _fired(tmp_path / "broken", data=rule.level == "data")
+        after = _fired(tmp_path / "broken", mutation, data=rule.level == "data")
 
     assert after - before == {rule.id}
 

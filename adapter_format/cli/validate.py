@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from adapter_format.cli.destination import open_output
 from adapter_format.cli.status import FINDINGS, FINE, NOTHING_FOUND, say
+from adapter_format.consumers.requests import read_requests
 from adapter_format.errors import UsageError
 from adapter_format.reading import adapter_directory, shorten
 from adapter_format.report.progress import Bar, progress_bar
@@ -33,6 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=("text", "json", "jsonl"), default="text", help="default: text")
     parser.add_argument("--output", metavar="FILE", help="write the report to FILE, complete or not at all")
     parser.add_argument("--data", action="store_true", help="read the values of the tensors as well")
+    parser.add_argument(
+        "--consumer",
+        metavar="NAME[==VERSION]",
+        action="append",
+        default=[],
+        dest="consumers",
+        help="judge for this program as well, such as peft==0.13.2; may be given several times",
+    )
     rules = "ids, slugs or prefixes such as AF3, parted by commas"
     parser.add_argument("--select", metavar="IDS", action="append", default=[], help=f"only these rules: {rules}")
     parser.add_argument("--ignore", metavar="IDS", action="append", default=[], help="all but these rules")
@@ -50,6 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     selection = read_selection(arguments.select, arguments.ignore, arguments.severity)
     if not 1 <= arguments.jobs <= _MOST_JOBS:
         raise UsageError(f"--jobs takes a number from 1 to {_MOST_JOBS}, found {arguments.jobs}.")
+    read_requests(arguments.consumers)
     for path in arguments.paths:
         adapter_directory(path)
     barren: list[str] = []
@@ -84,11 +94,14 @@ def _judge(arguments: argparse.Namespace, found: Iterable[str], bar: Bar) -> Ite
     if arguments.jobs == 1:
         for path in found:
             yield validate(
-                path, data=arguments.data, progress=lambda done, total: bar.update(done, total, of_bytes=True)
+                path,
+                data=arguments.data,
+                progress=lambda done, total: bar.update(done, total, of_bytes=True),
+                consumers=arguments.consumers,
             )
         return
     with _processes(arguments.jobs) as executor:
-        yield from validate_many(found, data=arguments.data, executor=executor)
+        yield from validate_many(found, data=arguments.data, executor=executor, consumers=arguments.consumers)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from adapter_format.consumers.history import span_words
 from adapter_format.report.escape import elide
 from adapter_format.report.figures import count, number, size, span_of
 from adapter_format.report.json import SPEC_VERSION, TOOL, report_to_dict
@@ -73,8 +74,16 @@ def _facts(inspection: Inspection) -> Iterator[tuple[str, str]]:
         yield "dtype", ", ".join(summary.dtypes)
     if inspection.settings:
         yield "settings", ", ".join(f"{name} {_value(value)}" for name, value in inspection.settings.items())
+    yield "loads right", _releases(inspection)
     if summary.fingerprint:
         yield "fingerprint", f"{summary.fingerprint} (of config and header, not of the values)"
+
+
+def _releases(inspection: Inspection) -> str:
+    ranges = inspection.loads_right
+    if ranges is None:
+        return "not known in which releases"
+    return f"in PEFT {span_words(ranges)}" if ranges else "in no release of PEFT that is known here"
 
 
 def _known(values: list[float]) -> str:
@@ -177,6 +186,7 @@ def inspection_to_dict(inspection: Inspection) -> dict[str, Any]:
         "modules": [_group_to_dict(group) for group in inspection.groups],
         "companions": [group._asdict() for group in inspection.companions],
         "size": _size_to_dict(inspection),
+        "loads_right": None if inspection.loads_right is None else [span._asdict() for span in inspection.loads_right],
     }
 
 

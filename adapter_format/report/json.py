@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from adapter_format.findings import Finding, Report
+    from adapter_format.outcomes import Outcome
     from adapter_format.selection import Judged
 
 SCHEMA_ID = "https://adapter-format.github.io/schemas/1.0/report.schema.json"
@@ -86,9 +87,27 @@ def report_to_dict(report: Report, *, fold: bool = True, ignored: int = 0) -> di
             "modules": summary.modules,
             "fingerprint": summary.fingerprint,
         },
-        "consumers": [],
+        "consumers": [_outcome(outcome) for outcome in report.consumers],
         "findings": [_finding(finding, fold=fold) for finding in report.findings],
         "unchecked": [item._asdict() for item in report.unchecked],
+    }
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "name": outcome.name,
+        "version": outcome.version,
+        "outcome": outcome.outcome,
+        "reasons": [
+            {
+                "outcome": reason.outcome,
+                "kind": reason.kind,
+                "message": reason.message,
+                "mend": reason.mend or None,
+                "location": reason.location._asdict(),
+            }
+            for reason in outcome.reasons
+        ],
     }
 
 

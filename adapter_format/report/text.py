@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from adapter_format.outcomes import RIGHT
 from adapter_format.report.escape import elide
 from adapter_format.report.figures import count, figures
 from adapter_format.report.page import BLANK, Line, Span, line, wrap
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from adapter_format.findings import Finding, Location, Report
+    from adapter_format.outcomes import Outcome
     from adapter_format.selection import Judged
 
 _VERDICT = 6
@@ -83,6 +85,8 @@ def adapter_lines(report: Report, width: int, *, fold: bool = True, strict: bool
     path = Span(elide(report.path, _LONGEST_NAME), "strong")
     yield line(verdict, " " * (_VERDICT - len(verdict.text)), path, f" ({found})" if found else "")
     yield from wrap([Span(figures(report.peft_type, report.summary), "dim")], width, indent=_VERDICT)
+    for outcome in report.consumers:
+        yield from _outcome_lines(outcome, width)
     for finding in report.findings:
         yield BLANK
         yield from _finding_lines(finding, width, fold=fold)
@@ -109,6 +113,17 @@ def _finding_lines(finding: Finding, width: int, *, fold: bool) -> Iterator[Line
     for number, text in enumerate(texts):
         yield from wrap([Span(text, "dim")], width, indent=_BODY + 6, label=_label("at") if number == 0 else "")
     yield from wrap([finding.mend], width, indent=_BODY + 6, label=_label("mend:"))
+
+
+def _outcome_lines(outcome: Outcome, width: int) -> Iterator[Line]:
+    """Set what a consumer does; what it refuses or reads wrong stands among the findings."""
+    style = "ok" if outcome.outcome in RIGHT else "warning" if outcome.outcome == "unknown" else "error"
+    said: list[Span | str] = [f"{outcome.name} {outcome.version}: ", Span(outcome.outcome, style)]
+    open_reasons = [reason for reason in outcome.reasons if reason.outcome not in ("wrong", "rejects")]
+    if outcome.outcome in RIGHT | {"unknown"} and open_reasons:
+        more = f"; and {len(open_reasons) - 1:,} more" if len(open_reasons) > 1 else ""
+        said.append(Span(f" ({elide(open_reasons[0].message, 2 * _LONGEST_NAME).rstrip('.')}{more})", "dim"))
+    yield from wrap(said, width, indent=_VERDICT)
 
 
 def _label(text: str) -> Span:

@@ -14,8 +14,9 @@ _LONGEST = 160
 
 
 def describe_all(mutation: Mutation) -> str:
-    """Say in one line all that a mutation changes, without a full stop."""
-    return "; ".join(describe(edit) for edit in mutation.edits)
+    """Say in one line all that a mutation changes, and for whom it is then judged, without a full stop."""
+    asked = [f"judge it for `{consumer}`" for consumer in mutation.consumers]
+    return "; ".join([*(describe(edit) for edit in mutation.edits), *asked])
 
 
 def describe(edit: Edit) -> str:

@@ -215,13 +215,15 @@ class Mutation(NamedTuple):
         example: name of the valid example (`adapter_format.testing.examples`).
         edits: what is changed.
         name: tells several mutations of one rule apart.
+        consumers: the consumers that have to be asked about for the rule to fire.
     """
 
     example: str
     edits: tuple[Edit, ...]
     name: str = ""
+    consumers: tuple[str, ...] = ()
 
 
-def mutation(example: str, *edits: Edit, name: str = "") -> Mutation:
+def mutation(example: str, *edits: Edit, name: str = "", consumers: tuple[str, ...] = ()) -> Mutation:
     """Declare a mutation."""
-    return Mutation(example, edits, name)
+    return Mutation(example, edits, name, consumers)

@@ -9,6 +9,7 @@ from adapter_format.errors import UsageError
 from adapter_format.rules import (
     companions,
     config,
+    consumers,
     container,
     directory,
     document,
@@ -22,7 +23,7 @@ from adapter_format.rules import (
 if TYPE_CHECKING:
     from adapter_format.rules.rule import Rule
 
-_FAMILIES = (container, document, config, keys, companions, targeting, patterns, shapes, values, directory)
+_FAMILIES = (container, document, config, keys, companions, targeting, patterns, shapes, values, directory, consumers)
 
 HEADER_CHECKS = tuple(check for family in _FAMILIES if family is not values for check in family.CHECKS)
 DATA_CHECK = values.check_values

@@ -170,6 +170,7 @@ def _first(value: str, field: Mapping[str, Any], history: Mapping[str, Any]) -> 
         if enum in field["type"] and value in values:
             return str(values[value]["since"])
     for since, annotation in field.get("types", {}).items():
-        if value in literal_values(annotation):
+        # A plain string may have been any of the words that a later annotation names.
+        if value in literal_values(annotation) or annotation == "str":
             return str(since)
     return str(field["since"])

@@ -104,7 +104,7 @@ def test_an_unreadable_folder_is_a_finding(capsys: Captured) -> None:
         (("a\0b",), r"'a\x00b' does not exist."),
         (("\x1b[2J",), r"'\x1b[2J' does not exist."),
         ((__file__,), "is a file, expected an adapter directory"),
-        ((CLEAN, "--select", "AF9"), "No rule's id begins with 'AF9'; there are AF1, AF2, AF3, AF4, AF5, AF6."),
+        ((CLEAN, "--select", "AF9"), "No rule's id begins with 'AF9'; there are AF1, AF2, AF3, AF4, AF5, AF6, AF8."),
         ((CLEAN, "--ignore", "key-wraper"), "There is no rule 'key-wraper'. Did you mean key-wrapper?"),
         ((CLEAN, "--select", "x" * 100_000), "There is no rule"),
         ((CLEAN, "--severity", "AF303=fatal"), "The severity 'AF303=fatal' is not RULE=LEVEL"),

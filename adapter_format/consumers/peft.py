@@ -1,0 +1,258 @@
+"""What a release of PEFT does with an adapter, from `schemas/consumers/peft.json` and the release history."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from adapter_format.conditions import is_set
+from adapter_format.config import CONFIG_NAME, WEIGHTS_NAME
+from adapter_format.config_fields import fields_of, known_peft_types, value_since
+from adapter_format.consumers.held import PREFIX, Held
+from adapter_format.consumers.history import Span, fields_at, is_within, methods_at, newest, releases
+from adapter_format.consumers.matching import layer_number, sizes
+from adapter_format.consumers.signs import patterns_of, places_of
+from adapter_format.findings import Location
+from adapter_format.outcomes import RIGHT, Outcome, Reason, Word, outcome_of
+from adapter_format.packaged import load_schema
+from adapter_format.patterns import PatternError, PatternTooCostly
+from adapter_format.schema_words import pointer_of, short_value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from adapter_format.tensors import TensorInfo
+
+NAME = "peft"
+
+
+def outcome(config: Mapping[str, Any], tensors: Mapping[str, TensorInfo] | None, release: str) -> Outcome:
+    """Tell what a release of PEFT does with an adapter.
+
+    Args:
+        config: its config.
+        tensors: its stored tensors by key; None if they are not known, which leaves some questions open.
+        release: one of `history.releases()`.
+    """
+    return outcome_in(release, Held(config, tensors))
+
+
+def outcome_in(release: str, held: Held) -> Outcome:
+    """Tell what a release of PEFT does with an adapter."""
+    if held.method not in methods_at(release):
+        return outcome_of(NAME, release, [_unknown_method(held, release)])
+    reasons = [
+        *_unknown_fields(held, release),
+        *_unknown_values(held, release),
+        *layout_reasons(held, release),
+    ]
+    return outcome_of(NAME, release, reasons)
+
+
+def loading_ranges(held: Held) -> tuple[Span, ...] | None:
+    """Return the ranges of releases that load an adapter right, in order; None if that can't be told of any."""
+    outcomes = [(release, outcome_in(release, held).outcome) for release in releases()]
+    ranges: list[Span] = []
+    last_was_right = False
+    for release, word in outcomes:
+        right = word in RIGHT
+        if right and last_was_right:
+            ranges[-1] = Span(ranges[-1].first, release)
+        elif right:
+            ranges.append(Span(release, release))
+        last_was_right = right
+    if not ranges and any(word == "unknown" for _, word in outcomes):
+        return None
+    return tuple(ranges)
+
+
+def loading_range(config: Mapping[str, Any], tensors: Mapping[str, TensorInfo] | None) -> Span | None:
+    """Return the oldest and newest of the latest releases in a row that load an adapter right; None if none does."""
+    ranges = loading_ranges(Held(config, tensors))
+    return ranges[-1] if ranges else None
+
+
+def _facts() -> dict[str, Any]:
+    return load_schema("consumers/peft")
+
+
+def _unknown_method(held: Held, release: str) -> Reason:
+    name = short_value(held.config.get("peft_type")).strip('"')
+    known = known_peft_types().get(held.method)
+    if known is None:
+        text = f"PEFT {release} does not know the method `{name}`, as no release does."
+    elif known.until is not None:
+        text = f"PEFT {release} does not know the method `{name}`, which PEFT {known.since} to {known.until} have."
+    else:
+        text = f"PEFT {release} does not know the method `{name}`, which came with PEFT {known.since}."
+    mend = _facts()["retired"].get(held.method, "")
+    return Reason("rejects", "method", text, Location(CONFIG_NAME, pointer="/peft_type"), mend)
+
+
+def _unknown_fields(held: Held, release: str) -> Iterator[Reason]:
+    known_here = fields_at(held.method, release)
+    unknown = [name for name in held.config if name not in known_here]
+    if not unknown:
+        return
+    regime = next(entry for entry in _facts()["unknown_fields"]["regimes"] if is_within(release, entry))
+    known = fields_of(held.method)
+    for name in unknown:
+        field = known.get(name)
+        shown = short_value(name).strip('"')
+        place = Location(CONFIG_NAME, pointer=pointer_of([name]))
+        usual = field is not None and means_default(held.config[name], field.default)
+        effect: Word = "ok"
+        why = "its value is the default"
+        if not usual:
+            effect, why = _effect(name, held, known_at_all=field is not None)
+        since = f", which came with PEFT {field.since}" if field is not None and field.until is None else ""
+        droppable = name if effect == "ok" else ""
+        if regime["does"] == "raises":
+            text = f"PEFT {release} stops at the field `{shown}`{since}."
+            mend = f"Remove it: {why}." if droppable else ""
+            yield Reason("rejects", "field", text, place, mend, droppable)
+        elif effect != "ok":
+            text = f"PEFT {release} {regime['does']} the field `{shown}`{since}: {why}."
+            yield Reason(effect, "field", text, place, "", droppable)
+        elif regime["does"] == "drops":
+            text = f"PEFT {release} drops the field `{shown}`{since}, with a warning: {why}."
+            yield Reason("warns", "field", text, place, "", droppable)
+
+
+def _effect(name: str, held: Held, *, known_at_all: bool) -> tuple[Word, str]:
+    """Say what becomes of an adapter whose reader does not look at a field, and why."""
+    if not known_at_all:
+        return "drops", "no release knows it"
+    for entry in _facts()["unknown_fields"]["effects"]:
+        concerned = name in entry["fields"] and held.method in entry.get("methods", (held.method,))
+        if concerned and held.meets(entry.get("when", {})):
+            return entry["outcome"], entry["why"]
+    return "wrong", "what it says is part of what the adapter computes"
+
+
+def means_default(value: object, default: object) -> bool:
+    """Whether a value means the same as the default: equal, or both nothing, such as null and false."""
+    if isinstance(value, bool) is isinstance(default, bool) and value == default:
+        return True
+    return not is_set(value) and not is_set(default)
+
+
+def _unknown_values(held: Held, release: str) -> Iterator[Reason]:
+    for name in fields_at(held.method, release) & held.config.keys():
+        value = held.config[name]
+        since = value_since(name, held.method, value)
+        if since is None or is_within(release, {"since": since}):
+            continue
+        place = Location(CONFIG_NAME, pointer=pointer_of([name]))
+        text = f"PEFT {release} does not know the value {short_value(value)} of `{name}`, which came with PEFT {since}"
+        for entry in _facts()["values"]:
+            if entry["field"] == name and is_within(release, entry) and held.meets(entry.get("when", {})):
+                yield Reason(entry["outcome"], "value", f"{text}: {entry['why']}.", place)
+                break
+        else:
+            yield Reason("unknown", "value", f"{text}.", place)
+
+
+def layout_reasons(held: Held, release: str) -> Iterator[Reason]:
+    """Yield what a release reads otherwise than the one that wrote the adapter."""
+    yield from _changes(held, release)
+    yield from _container(held, release)
+    yield from _patterns(held, release)
+    yield from _layers(held, release)
+
+
+def _changes(held: Held, release: str, *, all_of_them: bool = True) -> Iterator[Reason]:
+    for change in _facts()["changes"]:
+        if held.method not in change["methods"] or not is_within(release, change["read"]):
+            continue
+        if "checked_by" in change and not all_of_them:
+            continue
+        places = places_of(change, held)
+        if places and _was_written_within(change.get("written"), held):
+            kind = change.get("kind", "layout")
+            yield Reason(change["outcome"], kind, change["why"], places[0], change.get("mend", ""))
+
+
+def _was_written_within(limits: Mapping[str, str] | None, held: Held) -> bool:
+    return limits is None or (is_within(held.writer.first, limits) and is_within(held.writer.last, limits))
+
+
+def _container(held: Held, release: str) -> Iterator[Reason]:
+    reads = next(entry["reads"] for entry in _facts()["containers"] if is_within(release, entry))
+    if held.containers and held.containers.isdisjoint(reads):
+        text = f"PEFT {release} reads `adapter_model.bin` only."
+        yield Reason("rejects", "layout", text, Location(WEIGHTS_NAME))
+
+
+def _patterns(held: Held, release: str) -> Iterator[Reason]:
+    """Compare ranks and alphas as the writer found them with those that a release finds."""
+    patterns = patterns_of(held)
+    if patterns is None or not (patterns.ranks or patterns.alphas):
+        return
+    regimes = _facts()["pattern_regimes"]["regimes"]
+    reader = next(entry for entry in regimes if is_within(release, entry))
+    writer = next(entry for entry in regimes if is_within(held.writer.last, entry))
+    if reader == writer:
+        return
+    places = [
+        Location(CONFIG_NAME, pointer=f"/{name}")
+        for name in ("rank_pattern", "alpha_pattern")
+        if is_set(held.config.get(name))
+    ]
+    meant = sizes(patterns, held.modules, writer["choice"], writer["matching"])
+    found = sizes(patterns, held.modules, reader["choice"], reader["matching"])
+    if not held.modules or meant is None or found is None:
+        text = f"{reader['why']}; whether that changes anything depends on the modules."
+        yield Reason("unknown", "layout", text, places[0])
+        return
+    for what, word, index in (("rank", "rejects", 0), ("alpha", "wrong", 1)):
+        other = [path for path in meant if meant[path][index] != found[path][index]]
+        if other:
+            path = other[0]
+            text = (
+                f"{reader['why']}: the {what} of `{path}` is then {short_value(found[path][index])}, "
+                f"not {short_value(meant[path][index])}."
+            )
+            yield Reason(word, "layout", text, places[0 if what == "rank" else -1])  # type: ignore[arg-type]
+
+
+def _layers(held: Held, release: str) -> Iterator[Reason]:
+    """Find modules that hold tensors, but that a release does not count to the layers to transform."""
+    wanted, targets = held.config.get("layers_to_transform"), held.config.get("target_modules")
+    numbers = [wanted] if isinstance(wanted, int) else wanted
+    if not isinstance(numbers, list) or not numbers or not isinstance(targets, list):
+        return
+    regime = next((entry for entry in _facts()["layer_regimes"] if is_within(release, entry)), None)
+    if regime is None or "layers_to_transform" not in fields_at(held.method, release):
+        return
+    names = held.config.get("layers_pattern")
+    listed = tuple(name for name in ([names] if isinstance(names, str) else names or ()) if isinstance(name, str))
+    try:
+        lost = [
+            path
+            for path in held.modules
+            if path not in targets and layer_number(path, listed, regime["counts"]) not in numbers
+        ]
+    except (PatternError, PatternTooCostly):
+        return
+    if lost:
+        key = next((key for key in held.tensors or () if key.startswith(f"{PREFIX}{lost[0]}.")), None)
+        text = f"{regime['why']}: `{lost[0]}` is in none of those that `layers_to_transform` names."
+        yield Reason("wrong", "layout", text, Location(WEIGHTS_NAME, tensor=key))
+
+
+def checked_elsewhere() -> frozenset[str]:
+    """Return the ids of rules that find changes between releases by themselves."""
+    return frozenset(change["checked_by"] for change in _facts()["changes"] if "checked_by" in change)
+
+
+def reasons_of_newest(held: Held) -> Iterator[Reason]:
+    """Yield what the newest release can't read any more, or reads otherwise than the one that wrote the adapter.
+
+    What a rule of its own checks, and what the config alone says wrong, is left to those rules.
+    """
+    known = known_peft_types().get(held.method)
+    if known is not None and known.until is not None:
+        yield _unknown_method(held, newest())
+    elif known is not None:
+        yield from (reason for reason in _changes(held, newest(), all_of_them=False) if reason.kind == "layout")
+        yield from _patterns(held, newest())

@@ -1,0 +1,125 @@
+"""Signs in an adapter that tell which of several layouts it has: each names the keys or fields that show it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from adapter_format.config import CONFIG_NAME, WEIGHTS_NAME
+from adapter_format.config_fields import fields_of
+from adapter_format.consumers.held import PREFIX, Held
+from adapter_format.consumers.matching import Patterns, sizes
+from adapter_format.findings import Location
+from adapter_format.packaged import load_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def places_of(change: Mapping[str, Any], held: Held) -> tuple[Location, ...]:
+    """Return where the signs of a change are; nothing if the adapter does not show them all.
+
+    Args:
+        change: an entry of `changes` in `schemas/consumers/peft.json`.
+        held: the adapter.
+    """
+    if not held.meets(change.get("when", {})):
+        return ()
+    places = [_field(name) for name in change.get("fields", ()) if name in held.config]
+    tensors = held.tensors or {}
+    if "keys" in change:
+        shown = _matching(change, tensors)
+        if not shown:
+            return ()
+        places += shown
+    if "lacks" in change and (held.tensors is None or _matching({"keys": change["lacks"]}, tensors)):
+        return ()
+    if "seen" in change:
+        found = _SIGNS[change["seen"]](held)
+        if found is None:
+            return ()
+        places += found
+    return tuple(places) or (Location(CONFIG_NAME, pointer=""),)
+
+
+def _matching(change: Mapping[str, Any], tensors: Mapping[str, Any]) -> list[Location]:
+    search = re.compile(change["keys"]).search
+    dimensions = change.get("dimensions")
+    return [
+        Location(WEIGHTS_NAME, tensor=key)
+        for key, info in tensors.items()
+        if search(key) and (dimensions is None or len(info.shape) == dimensions)
+    ]
+
+
+def _field(name: str) -> Location:
+    return Location(CONFIG_NAME, pointer=f"/{name}")
+
+
+def patterns_of(held: Held) -> Patterns | None:
+    """Return the fields that ranks and alphas come from; None for a method whose patterns have no history."""
+    names = load_schema("consumers/peft")["pattern_regimes"]["fields"].get(held.method)
+    if names is None:
+        return None
+    known = fields_of(held.method)
+    rank, alpha = (held.config.get(name, known[name].default) for name in names)
+    ranks, alphas = held.config.get("rank_pattern"), held.config.get("alpha_pattern")
+    return Patterns(rank, alpha, ranks if isinstance(ranks, dict) else {}, alphas if isinstance(alphas, dict) else {})
+
+
+def _scaled(held: Held) -> list[Location] | None:
+    """Some alpha is not the rank of its module."""
+    patterns = patterns_of(held)
+    if patterns is None:
+        return None
+    found = sizes(patterns, held.modules, "each", "regex") if held.modules else None
+    if found is None:
+        return [] if patterns.alpha != patterns.rank or patterns.ranks or patterns.alphas else None
+    return [] if any(size.alpha != size.rank for size in found.values()) else None
+
+
+def _scaled_convolution(held: Held) -> list[Location] | None:
+    """A scale lies in a row, as that of a convolution does."""
+    found = [
+        Location(WEIGHTS_NAME, tensor=key)
+        for key, info in (held.tensors or {}).items()
+        if key.endswith(".boft_s") and len(info.shape) == 2 and info.shape[0] == 1 < info.shape[1]
+    ]
+    return found or None
+
+
+def _bias_of_layer(held: Held) -> list[Location] | None:
+    """A bias stands beside the factors of its layer."""
+    keys = (f"{PREFIX}{path}.bias" for path in held.modules)
+    found = [Location(WEIGHTS_NAME, tensor=key) for key in keys if key in (held.tensors or {})]
+    return found or None
+
+
+def _grouped(held: Held) -> list[Location] | None:
+    """B of a convolution has fewer columns than A has rows: each group its own."""
+    found = []
+    for module in held.modules.values():
+        a, b = module.roles.get("lora_A"), module.roles.get("lora_B")
+        if a is not None and b is not None and len(b.shape) > 2 and b.shape[1] < a.shape[0]:
+            found.append(Location(WEIGHTS_NAME, tensor=b.name))
+    return found or None
+
+
+def _several_widths(held: Held) -> list[Location] | None:
+    """Vectors over the outputs of several modules differ in length."""
+    found = [
+        (info.shape, Location(WEIGHTS_NAME, tensor=key))
+        for key, info in (held.tensors or {}).items()
+        if key.endswith(".vera_lambda_b")
+    ]
+    return [place for _, place in found] if len({shape for shape, _ in found}) > 1 else None
+
+
+_SIGNS: dict[str, Callable[[Held], list[Location] | None]] = {
+    "scaled": _scaled,
+    "scaled-convolution": _scaled_convolution,
+    "bias-of-layer": _bias_of_layer,
+    "grouped": _grouped,
+    "several-widths": _several_widths,
+}
+"""How `seen` in the data is judged: the places that show it, or None if it is not there."""
