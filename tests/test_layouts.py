@@ -97,6 +97,14 @@ def test_the_schema_is_a_schema_and_explains_every_member() -> None:
     assert list(described(SCHEMA)) == []
 
 
+def test_what_any_method_may_carry_is_valid() -> None:
+    schema = load_schema("auxiliary")
+    Draft202012Validator.check_schema(schema)
+
+    assert list(described(schema)) == []
+    assert list(Draft202012Validator(schema).iter_errors(load_schema("layouts/auxiliary"))) == []
+
+
 def test_the_schema_knows_the_words_of_the_language() -> None:
     definitions = SCHEMA["$defs"]
     expression = definitions["expression"]["description"]
