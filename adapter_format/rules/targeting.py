@@ -134,7 +134,7 @@ def _other_number(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterator[Findi
     rule = OUTSIDE_LAYERS if stored > wanted else LAYER_WITHOUT_TENSORS
     place = Location(CONFIG_NAME, pointer=f"/{field}")
     mend = f"Set `{field}` to {stored}, or save again with all tensors."
-    yield rule.finding(text, [place], severity="error", mend=mend)
+    yield rule.finding(text, [place], mend=mend)
 
 
 def _undeclared_parameters(anatomy: Anatomy) -> Iterator[Finding]:
