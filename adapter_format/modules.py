@@ -179,7 +179,13 @@ class _Settings:
             return False
         if not applies_to_path(kind, path, self.find) or not holds(select.get("config", {}), self.find):
             return False
-        return not select.get("fits") or not settle(Frame(self.layout, self._fit(kind)), roles, self.constant).faults
+        if "unless_fits" in select and self._fits(self.layout.kind(select["unless_fits"]), path, roles):
+            return False
+        return not select.get("fits") or self._fits(kind, path, roles)
+
+    def _fits(self, kind: Kind, path: str, roles: Roles) -> bool:
+        given = self.given(path, kind, roles) if self.by_path else self.constant
+        return not settle(Frame(self.layout, self._fit(kind)), roles, given).faults
 
     def given(self, path: str, kind: Kind | None, roles: Roles) -> Mapping[str, Any]:
         """Return what the config gives one module, by symbol."""

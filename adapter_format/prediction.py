@@ -50,7 +50,7 @@ def predict(
     layout: Layout,
     config: Mapping[str, Any],
     modules: Mapping[str, tuple[int, int]],
-    layer: str = "linear",
+    layer: str | Mapping[str, str] = "linear",
     roles: Iterable[str] = (),
     ranks: Mapping[str, int] | None = None,
 ) -> Iterator[PredictedTensor]:
@@ -60,7 +60,7 @@ def predict(
         layout: the method.
         config: the settings; absent fields have PEFT's defaults.
         modules: `(d_in, d_out)` in features of each adapted module, by path.
-        layer: what the modules are.
+        layer: what the modules are, all of them or each by its path.
         roles: further roles beside those that the config calls for.
         ranks: rank by path, for modules that differ from that of the config.
 
@@ -74,14 +74,12 @@ def predict(
         declared = layout.roles[role]
         return role in chosen or (declared.missing != "unknown" and holds(declared.declared_by, find))
 
-    kinds = [kind for kind in layout.kinds if kind.scope == MODULE and layer in kind.layers]
-    if not kinds and any(kind.scope == MODULE for kind in layout.kinds):
-        known = ", ".join(dict.fromkeys(name for kind in layout.kinds for name in kind.layers))
-        raise UsageError(f"{layout.title} has no kind for {layer!r} layers; it has kinds for {known}.")
+    layers = dict.fromkeys(modules, layer) if isinstance(layer, str) else layer
+    kinds = {name: _kinds_for(layout, name) for name in ({layer} if isinstance(layer, str) else set(layers.values()))}
     given = given_by_path(layout, config)
     least_rank = 0 if RANK in layout.values and layout.values[RANK].may_be_zero else 1
     features: dict[str, dict[str, Any]] = {}
-    for path, (d_in, d_out) in modules.items() if kinds else ():
+    for path, (d_in, d_out) in modules.items() if any(kinds.values()) else ():
         rank = (ranks or {}).get(path)
         own = {**given(path), **({RANK: rank} if rank is not None else {}), "d_in": d_in, "d_out": d_out}
         if min(d_in, d_out) < 1 or own.get(RANK, least_rank) < least_rank:
@@ -90,7 +88,7 @@ def predict(
         features[path] = own
     plans: list[Plan] = []
     for path, own in features.items():
-        plan = plan_unit(layout, path, kinds, own, find, wanted, others=features.values())
+        plan = plan_unit(layout, path, kinds[layers[path]], own, find, wanted, others=features.values())
         if plan is None:
             d_in, d_out = own["d_in"], own["d_out"]
             raise UsageError(f"{layout.title} can't adapt {path!r} of {d_in} x {d_out} features with these settings.")
@@ -98,6 +96,15 @@ def predict(
     plans += plan_shared(layout, plans, given(""), find, wanted)
     for plan in plans:
         yield from tensors_of_plan(layout, plan, wanted)
+
+
+def _kinds_for(layout: Layout, layer: str) -> list[Kind]:
+    """Return the kinds of a base layer; none if the method adapts no modules, UsageError if it does not adapt these."""
+    kinds = [kind for kind in layout.kinds if kind.scope == MODULE and layer in kind.layers]
+    if not kinds and any(kind.scope == MODULE for kind in layout.kinds):
+        known = ", ".join(dict.fromkeys(name for kind in layout.kinds for name in kind.layers))
+        raise UsageError(f"{layout.title} has no kind for {layer!r} layers; it has kinds for {known}.")
+    return kinds
 
 
 def given_by_path(layout: Layout, config: Mapping[str, Any]) -> Callable[[str], dict[str, Any]]:

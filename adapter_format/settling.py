@@ -162,20 +162,23 @@ def settle(frame: Frame, roles: Roles, given: Mapping[str, Any]) -> Settled:
 
 
 def _counted(frame: Frame, roles: Roles, given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Count the numbered tensors, and number them."""
-    for role in {role_name(name): None for name in roles if index_of(name)}:
-        declared = frame.layout.roles[role]
-        if not declared.counted_as:
-            continue
-        numbers = tuple(index_of(name) for name in roles if role_name(name) == role)
-        yield from numbered(declared.counted_as, numbers).items()
+    """Count the numbered tensors, and number them; roles with one count are counted together, holes among them as well."""
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for name in roles:
+        number, declared = index_of(name), frame.layout.role(name)
+        if number and declared.counted_as:
+            found.setdefault((declared.counted_as, declared.step), {})[number] = None
+    for (counted_as, distance), numbers in found.items():
+        yield from numbered(counted_as, tuple(numbers)).items()
         try:
-            step = evaluate(declared.step, Scope(given, FUNCTIONS))
+            step = evaluate(distance, Scope(given, FUNCTIONS))
         except (UnknownSymbolError, NoValueError):
             continue
-        for number in numbers:
-            if number.isdigit():
-                yield instance_of("index", number), int(number) // step
+        at = {number: int(number) // step for number in numbers if number.isdigit()}
+        if len(at) == len(numbers):
+            yield counted_as, max(at.values()) + 1
+        for number, place in at.items():
+            yield instance_of("index", number), place
 
 
 def numbered(counted_as: str, numbers: Sequence[str]) -> Symbols:

@@ -221,7 +221,7 @@ def check_roles(checkpoint: Checkpoint) -> Iterator[Finding]:
             yield _lacking(anatomy, role, units) if not conditional else _declared_but_lacking(anatomy, role, units)
     yield from _missing_shared(anatomy, declared, known=config is not None)
     for role, units in surplus.items() if config is not None else ():
-        if anatomy.layout.roles[role].undeclared == "dropped":
+        if anatomy.layout.roles[role].undeclared != "read":
             yield _undeclared(anatomy, role, units)
 
 
@@ -232,12 +232,13 @@ def _needs_modules(layout: Layout) -> bool:
 
 def _missing_numbers(anatomy: Anatomy, unit: Module, role: str) -> bool:
     """Whether there are holes among the numbered tensors of a role."""
-    if not anatomy.layout.roles[role].counted_as:
+    counted_as = anatomy.layout.roles[role].counted_as
+    if not counted_as:
         return False
     places_taken = {
         unit.symbols.get(instance_of("index", index_of(name)), -1) for name in unit.roles if role_name(name) == role
     }
-    return places_taken != set(range(len(places_taken)))
+    return -1 not in places_taken and len(places_taken) != unit.symbols.get(counted_as)
 
 
 def _severity(anatomy: Anatomy, role: str) -> Severity | None:
@@ -263,15 +264,16 @@ def _declared_but_lacking(anatomy: Anatomy, role: str, units: list[Module]) -> F
 
 def _undeclared(anatomy: Anatomy, role: str, units: list[Module]) -> Finding:
     definition = anatomy.layout.roles[role]
+    severity: Severity | None = "warning" if definition.undeclared == "recomputed" else _severity(anatomy, role)
     keys = [info.name for unit in units for name, info in unit.roles.items() if role_name(name) == role]
     what = f"{tensors_of(len(keys))} `{definition.suffix}` ({definition.purpose})"
     if not definition.declared_by or role not in units[0].kind.shapes:
         text = f"{what}, which modules of the kind {units[0].kind.name!r} do not have under this config."
-        return ROLE_UNDECLARED.finding(text, places(keys), severity=_severity(anatomy, role))
+        return ROLE_UNDECLARED.finding(text, places(keys), severity=severity)
     field = next(iter(definition.declared_by))
     text = f"{what}, but `{field}` in the config does not call for them."
     mend = f"Set `{field}` as it was in training, or remove the tensors."
-    return ROLE_UNDECLARED.finding(text, places(keys), severity=_severity(anatomy, role), mend=mend)
+    return ROLE_UNDECLARED.finding(text, places(keys), severity=severity, mend=mend)
 
 
 def _call(field: str) -> str:
