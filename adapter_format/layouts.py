@@ -61,11 +61,14 @@ class Role(NamedTuple):
         may_be_empty: whether a dimension may be zero.
         may_repeat: whether equal tensors in several modules carry no suspicion.
         dtypes: the element types of a tensor that holds no weights; empty: any float type.
+        dtype_cases: where the config decides which of them it is, the conditions and types to choose from.
         counted_as: symbol that counts the numbered tensors of the role.
         step: expression for the distance between their numbers.
-        undeclared: what PEFT does with it if the config does not call for it: `dropped`, or `read` all the same.
+        undeclared: what PEFT does with it if the config does not call for it: it is `dropped`; or dropped and
+            `recomputed`, mostly to the same numbers; or `read` all the same.
         missing: what its absence does: `harms`, or nothing, if PEFT computes it anew (`harmless`); `unknown` if only
             the base decides whether it is there.
+        former: which releases wrote it, if the newest neither writes nor misses it; "" for every other role.
     """
 
     name: str
@@ -80,10 +83,12 @@ class Role(NamedTuple):
     may_be_empty: bool
     may_repeat: bool
     dtypes: tuple[str, ...]
+    dtype_cases: tuple[tuple[Mapping[str, Mapping[str, Any]], str], ...]
     counted_as: str
     step: str
     undeclared: str
     missing: str
+    former: str
 
 
 class Kind(NamedTuple):
@@ -261,6 +266,13 @@ def fitted(kind: Kind, find: Callable[[str], Any]) -> Kind:
     return kind._replace(shapes={name: shapes[name] for name in kind.shapes if name in shapes})
 
 
+def dtypes_of(role: Role, find: Callable[[str], Any]) -> tuple[str, ...]:
+    """Return the element types that a config allows a tensor that holds no weights; the first is the usual one."""
+    if not role.dtype_cases:
+        return role.dtypes
+    return tuple(name for conditions, name in role.dtype_cases if holds(conditions, find))[:1] or role.dtypes
+
+
 def _read_layout(data: Mapping[str, Any]) -> Layout:
     prefix = data.get("prefix", "")
     return Layout(
@@ -292,17 +304,23 @@ def _read_role(name: str, data: Mapping[str, Any]) -> Role:
         data.get("memory", f"{first}.{{adapter}}{dot}{rest}"),
         data["purpose"],
         data.get("scope", MODULE),
-        data.get("declared_by", {}),
+        _NEVER if "former" in data else data.get("declared_by", {}),
         data.get("untrained", ""),
         data.get("may_be_zero", False),
         data.get("may_be_empty", False),
         data.get("may_repeat", False),
-        tuple(data.get("dtypes", ())),
+        tuple(case if isinstance(case, str) else case["dtype"] for case in data.get("dtypes", ())),
+        tuple((case.get("when", {}), case["dtype"]) for case in data.get("dtypes", ()) if not isinstance(case, str)),
         data.get("counted_as", ""),
         data.get("step", "1"),
-        data.get("undeclared", "dropped"),
+        "read" if "former" in data else data.get("undeclared", "dropped"),
         data.get("missing", "harms"),
+        data.get("former", ""),
     )
+
+
+_NEVER = {"peft_type": {"given": False}}
+"""A condition that holds for no config of a known method."""
 
 
 def _read_kind(data: Mapping[str, Any]) -> Kind:

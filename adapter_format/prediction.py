@@ -8,7 +8,7 @@ from adapter_format.conditions import holds
 from adapter_format.errors import UsageError
 from adapter_format.expressions import NoValueError, UnknownSymbolError
 from adapter_format.keys import key_of
-from adapter_format.layouts import CATEGORY, MODULE, Kind, Layout, fitted
+from adapter_format.layouts import CATEGORY, MODULE, Kind, Layout, dtypes_of, fitted
 from adapter_format.module_values import settings_finder, value_of, values_by_path
 from adapter_format.modules import applies_to_path
 from adapter_format.settling import RANK, Frame, complete, numbers_of
@@ -95,7 +95,7 @@ def predict(
         plans.append(plan)
     plans += plan_shared(layout, plans, given(""), find, wanted)
     for plan in plans:
-        yield from tensors_of_plan(layout, plan, wanted)
+        yield from tensors_of_plan(layout, plan, wanted, find)
 
 
 def _kinds_for(layout: Layout, layer: str) -> list[Kind]:
@@ -171,7 +171,9 @@ def plan_shared(
                 yield found
 
 
-def tensors_of_plan(layout: Layout, plan: Plan, wanted: Callable[[str], bool]) -> Iterator[PredictedTensor]:
+def tensors_of_plan(
+    layout: Layout, plan: Plan, wanted: Callable[[str], bool], find: Callable[[str], Any]
+) -> Iterator[PredictedTensor]:
     """Yield the tensors of one unit.
 
     Raises:
@@ -190,6 +192,5 @@ def tensors_of_plan(layout: Layout, plan: Plan, wanted: Callable[[str], bool]) -
                 sizes = shape_of(shape, frame.scope(plan.symbols, number), plan.rest)
             except (UnknownSymbolError, NoValueError) as error:
                 raise UsageError(f"The size of `{role.suffix}` is not known before training: {error}.") from None
-            yield PredictedTensor(
-                plan.path, name, key_of(layout, plan.path, name, number), sizes, role.dtypes[0] if role.dtypes else ""
-            )
+            dtype = next(iter(dtypes_of(role, find)), "")
+            yield PredictedTensor(plan.path, name, key_of(layout, plan.path, name, number), sizes, dtype)

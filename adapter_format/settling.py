@@ -162,7 +162,7 @@ def settle(frame: Frame, roles: Roles, given: Mapping[str, Any]) -> Settled:
 
 
 def _counted(frame: Frame, roles: Roles, given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Count the numbered tensors, and number them; roles with one count are counted together, holes among them as well."""
+    """Count the numbered tensors, and number them; roles with one count are counted together, and holes as well."""
     found: dict[tuple[str, str], dict[str, None]] = {}
     for name in roles:
         number, declared = index_of(name), frame.layout.role(name)

@@ -142,6 +142,8 @@ def selection(select: Mapping[str, Any]) -> str:
         parts.append(f"the module path ends with an item of {code(select['path_ends_with_any'])}, or matches it")
     if "config" in select:
         parts.append(conditions(select["config"]))
+    if "unless_fits" in select:
+        parts.append(f"its shapes do not fit the kind {code(select['unless_fits'])}")
     if select.get("fits"):
         parts.append("its shapes fit")
     return "; ".join(parts) or "no kind above does"

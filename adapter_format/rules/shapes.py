@@ -9,7 +9,8 @@ from adapter_format import settling as faults
 from adapter_format.config import CONFIG_NAME, WEIGHTS_NAME
 from adapter_format.dtypes import DTYPES
 from adapter_format.findings import Finding, Location
-from adapter_format.layouts import BASE_FEATURES, CATEGORY, MODULE, auxiliary, role_name
+from adapter_format.layouts import BASE_FEATURES, CATEGORY, MODULE, auxiliary, dtypes_of, role_name
+from adapter_format.module_values import settings_finder
 from adapter_format.rules.edits import (
     AddTensor,
     CastTensors,
@@ -294,7 +295,7 @@ def check_dtypes(checkpoint: Checkpoint) -> Iterator[Finding]:
             if not anatomy.layout.role(name).dtypes:
                 by_dtype[info.dtype].append(info.name)
     by_dtype = {name: keys for name, keys in by_dtype.items() if keys}
-    yield from _check_counts(anatomy)
+    yield from _check_counts(anatomy, checkpoint.config or {})
     by_dtype.pop(UNKNOWN, None)
     loadable = {name: keys for name, keys in by_dtype.items() if name not in _NOT_LOADABLE}
     for name in by_dtype.keys() & _NOT_LOADABLE:
@@ -315,12 +316,13 @@ def check_dtypes(checkpoint: Checkpoint) -> Iterator[Finding]:
         yield UNUSUAL_DTYPE.finding(f"{tensors_of(len(floats[name]))} are stored as {name}.", places(floats[name]))
 
 
-def _check_counts(anatomy: Anatomy) -> Iterator[Finding]:
+def _check_counts(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterator[Finding]:
     """Judge the element types of tensors that hold no weights, but positions or counts."""
+    find = settings_finder(anatomy.layout, config)
     found: dict[tuple[str, str], list[str]] = {}
     for group in anatomy.alike if anatomy.layout.has_counts else ():
         for name, info in group[0].roles.items():
-            wanted = anatomy.layout.role(name).dtypes
+            wanted = dtypes_of(anatomy.layout.role(name), find)
             if wanted and info.dtype not in (*wanted, UNKNOWN):
                 keys = [module.roles[name].name for module in group]
                 found.setdefault((" or ".join(wanted), info.dtype), []).extend(keys)

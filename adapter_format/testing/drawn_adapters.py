@@ -25,6 +25,7 @@ from adapter_format.layouts import (
     Kind,
     Layout,
     auxiliary,
+    dtypes_of,
     fitted,
     instance_of,
     layout_of,
@@ -108,7 +109,7 @@ def draw_adapter(draw: st.DrawFn, methods: Sequence[str], dtypes: Sequence[str])
         for role, number, sizes in _draw_tensors(draw, layout, plan, find):
             key = key_of(layout, plan.path, role.name, number)
             keys[instance_of(role.name, number) if number else role.name] = key
-            tensors[key] = fill(key, role.dtypes[0] if role.dtypes else dtype, sizes, tensors)
+            tensors[key] = fill(key, next(iter(dtypes_of(role, find)), dtype), sizes, tensors)
         rank = plan.symbols.get(RANK)
         modules.append(GeneratedModule(plan.path, plan.kind.name, keys, rank if type(rank) is int else 0))
     in_modules = [module for module in modules if layout.kind(module.kind).scope == MODULE]
@@ -287,7 +288,8 @@ def _may_be(schema: Mapping[str, Any], name: str) -> bool:
 def _draw_roles(draw: st.DrawFn, layout: Layout, config: dict[str, Any]) -> None:
     """Choose which optional roles are stored, and declare them."""
     schemas = field_schemas(layout.peft_type)
-    optional = {repr(role.declared_by): role.declared_by for role in layout.roles.values() if role.declared_by}
+    conditional = [role for role in layout.roles.values() if role.declared_by and not role.former]
+    optional = {repr(role.declared_by): role.declared_by for role in conditional}
     for kind in layout.kinds:
         for cases in kind.cases.values():
             optional |= {repr(conditions): conditions for conditions, _ in cases if conditions}
