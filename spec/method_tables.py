@@ -138,6 +138,8 @@ def _scale(layout: Layout) -> str:
 def _role(layout: Layout, role: Role) -> tuple[str, ...]:
     key = _KEYS[role.scope].format(prefix=layout.prefix, suffix=role.suffix)
     when = condition_words(role.declared_by) if role.declared_by else "its kind has it"
+    if role.former:
+        when = f"never; PEFT {role.former} wrote it, later releases read past it"
     if role.dtypes:
         holds = " or ".join(role.dtypes)
     else:

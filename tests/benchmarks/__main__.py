@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.benchmarks import bench_data_scan, bench_header, bench_save_load, bench_start
+from tests.benchmarks import bench_data_scan, bench_header, bench_methods, bench_save_load, bench_start
 from tests.benchmarks.figures import SLACK, Figure, as_json, as_markdown, as_text
 
 
@@ -32,7 +32,7 @@ def main() -> int:
 
 
 def _measure(*, with_peft: bool) -> list[Figure]:
-    suites = [bench_header, bench_start, bench_data_scan, bench_save_load]
+    suites = [bench_header, bench_methods, bench_start, bench_data_scan, bench_save_load]
     if with_peft:
         from tests.benchmarks import bench_peft
 
