@@ -18,7 +18,7 @@ from adapter_format.shapes import may_have, parse_shape
 from adapter_format.targets import Targets, ends_with_name, target_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from adapter_format.keys import Sorted
     from adapter_format.layouts import Kind, Layout, Value
@@ -118,9 +118,10 @@ def _shared(settings: _Settings, name: str, roles: Roles, modules: Mapping[str, 
     layout = settings.layout
     scope = layout.role(next(iter(roles))).scope
     kinds = [kind for kind in layout.kinds if kind.scope == scope]
-    kind = next(kind for kind in kinds if settings.applies(kind, "", roles))
     owners = [path for path in modules if scope != CATEGORY or category(path) == name]
-    frame = Frame(layout, fitted(kind, settings.find), [modules[path].symbols for path in owners])
+    others = [modules[path].symbols for path in owners]
+    kind = next(kind for kind in kinds if settings.applies(kind, "", roles, others))
+    frame = Frame(layout, fitted(kind, settings.find), others)
     return Module(name, frame.kind, roles, settings.constant, *settle(frame, roles, settings.constant))
 
 
@@ -161,8 +162,8 @@ class _Settings:
             found = self._fitted[kind.name] = fitted(kind, self.find)
         return found
 
-    def applies(self, kind: Kind, path: str, roles: Roles) -> bool:
-        """Whether a kind applies to a unit."""
+    def applies(self, kind: Kind, path: str, roles: Roles, others: Sequence[Symbols] = ()) -> bool:
+        """Whether a kind applies to a unit; `others` are the symbols of the modules that share it."""
         select = kind.select
         if not select:
             return True
@@ -179,13 +180,15 @@ class _Settings:
             return False
         if not applies_to_path(kind, path, self.find) or not holds(select.get("config", {}), self.find):
             return False
-        if "unless_fits" in select and self._fits(self.layout.kind(select["unless_fits"]), path, roles):
+        if "unless_fits" in select and self._fits(self.layout.kind(select["unless_fits"]), path, roles, others):
             return False
-        return not select.get("fits") or self._fits(kind, path, roles)
+        return not select.get("fits") or self._fits(kind, path, roles, others)
 
-    def _fits(self, kind: Kind, path: str, roles: Roles) -> bool:
+    def _fits(self, kind: Kind, path: str, roles: Roles, others: Sequence[Symbols]) -> bool:
         given = self.given(path, kind, roles) if self.by_path else self.constant
-        return not settle(Frame(self.layout, self._fit(kind)), roles, given).faults
+        chosen = self._fit(kind)
+        has_all = all(role_name(name) in chosen.shapes for name in roles)
+        return has_all and not settle(Frame(self.layout, chosen, others), roles, given).faults
 
     def given(self, path: str, kind: Kind | None, roles: Roles) -> Mapping[str, Any]:
         """Return what the config gives one module, by symbol."""
