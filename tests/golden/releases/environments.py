@@ -26,7 +26,9 @@ TRANSFORMERS = {
     "4.35.2": {"accelerate": "0.24.1"},
     "4.36.2": {"accelerate": "0.25.0"},
     "4.41.2": {"accelerate": "0.30.1"},
+    "4.45.2": {"accelerate": "1.0.1"},
     "4.47.1": {"accelerate": "1.2.1"},
+    "4.52.4": {"accelerate": "1.7.0"},
     "4.55.4": {"accelerate": "1.10.1"},
     "4.57.3": {"accelerate": "1.12.0"},
 }
@@ -45,9 +47,9 @@ WRITERS = {
 READERS = {
     "0.6.2": "4.35.2",
     "0.10.0": "4.41.2",
-    "0.13.2": "4.47.1",
+    "0.13.2": "4.45.2",
     "0.15.2": "4.47.1",
-    "0.16.0": "4.55.4",
+    "0.16.0": "4.52.4",
     "0.19.1": "4.57.3",
     "0.20.0": "4.57.3",
 }
@@ -55,8 +57,8 @@ READERS = {
 
 PINS = dict(sorted({**WRITERS, **READERS}.items(), key=lambda item: [int(part) for part in item[0].split(".")]))
 
-COMMON = {"numpy": "1.26.4", "safetensors": "0.5.3"}
-"""The last NumPy that all those Transformers accept, and one safetensors."""
+COMMON = {"numpy": "1.26.4", "safetensors": "0.5.3", "scipy": "1.11.4", "scikit-learn": "1.3.2"}
+"""The last NumPy that all those Transformers accept, one safetensors, and what LoftQ and AdaMSS want."""
 
 
 def run(*command: str | Path) -> None:

@@ -69,7 +69,7 @@ def in_short(problem: Exception, folder: str) -> str:
 
 
 def load(job: Job, folder: str | None = None) -> dict[str, Any]:
-    """The verdict on one job: `same`, `differs`, `raises`, or `unmeasured` where the base is not to be had.
+    """The verdict on one job: `same`, `differs`, `raises`, or `unmeasured` where base or stand-in can't be had.
 
     Besides `verdict`: `error`, `warnings`, and for `differs` the digest and whether it is that of the base.
     """
@@ -84,12 +84,16 @@ def load(job: Job, folder: str | None = None) -> dict[str, Any]:
     for field, value in job.base_settings.items():
         setattr(base.config, field, value)
     torch.manual_seed(1)
-    with warnings.catch_warnings(record=True) as caught, inside(Path(folder)):
+    with warnings.catch_warnings(record=True) as caught, contextlib.ExitStack() as surroundings:
         warnings.simplefilter("always")
+        surroundings.enter_context(inside(Path(folder)))
         try:
-            with stand_ins(job.loaded_with):
-                model = peft.PeftModel.from_pretrained(base, folder, adapter_name=job.adapter_name, **job.load_options)
-                computed = digest(base_models.outputs(model.eval(), job.base, job.inputs))
+            surroundings.enter_context(stand_ins(job.loaded_with))
+        except AttributeError as problem:
+            return {"verdict": "unmeasured", "error": f"stand-in: {in_short(problem, folder)}"}
+        try:
+            model = peft.PeftModel.from_pretrained(base, folder, adapter_name=job.adapter_name, **job.load_options)
+            computed = digest(base_models.outputs(model.eval(), job.base, job.inputs))
         except Exception as problem:
             result = {"verdict": "raises", "error": in_short(problem, folder)}
         else:
