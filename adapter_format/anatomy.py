@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -234,16 +235,14 @@ def by_pattern(paths: Iterable[str]) -> dict[str, list[str]]:
     """Group module paths that differ in numbers only; the key has `*` for each number."""
     names = list(paths)
     # One pass over the joined names costs a tenth of a pass for each.
-    joined = "." + "\n.".join([name.replace("\n", " ") for name in names])
+    joined = "." + "\n.".join(names)
+    if joined.count("\n") >= len(names):
+        joined = "." + "\n.".join([name.replace("\n", " ") for name in names])
     templates = _NUMBERED_PART.sub(".*", joined)[1:].split("\n.")
-    groups: dict[str, list[str]] = {}
+    groups: defaultdict[str, list[str]] = defaultdict(list)
     for template, name in zip(templates, names, strict=True) if names else ():
-        group = groups.get(template)
-        if group is None:
-            groups[template] = [name]
-        else:
-            group.append(name)
-    return groups
+        groups[template].append(name)
+    return dict(groups)
 
 
 def stored_biases(layout: Layout, config: Mapping[str, Any]) -> str:

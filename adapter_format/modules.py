@@ -5,6 +5,7 @@ What is said of modules here holds as well for the tensors that belong to severa
 
 from __future__ import annotations
 
+from collections import defaultdict
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -81,21 +82,20 @@ def resolve_modules(
         stored: the tensors by module path and by role.
     """
     settings = _Settings(layout, config, targets, stored.modules)
-    groups: dict[object, list[str]] = {}
-    given: Mapping[str, Any] = settings.constant
+    groups: defaultdict[object, list[str]] = defaultdict(list)
     special: dict[object, tuple[Kind | None, Mapping[str, Any]]] = {}
-    for path, roles in stored.modules.items():
-        signature: object = (*roles, *map(_STORED_AS, roles.values()))
-        if settings.is_by_path:
+    signature: object
+    if settings.is_by_path:
+        for path, roles in stored.modules.items():
             kind = settings.kind_of(path, roles) if settings.chooses_by_path else None
             given = settings.given(path, kind, roles) if settings.by_path else settings.constant
-            signature = (signature, kind and kind.name, tuple(given.values()))
+            signature = (*roles, *map(_STORED_AS, roles.values()), kind and kind.name, *given.values())
             special[signature] = kind, given
-        group = groups.get(signature)
-        if group is None:
-            groups[signature] = [path]
-        else:
-            group.append(path)
+            groups[signature].append(path)
+    else:
+        for path, roles in stored.modules.items():
+            signature = (*roles, *map(_STORED_AS, roles.values()))
+            groups[signature].append(path)
     modules: dict[str, Module] = {}
     alike: list[list[Module]] = []
     make: Callable[..., Module] = tuple.__new__  # half the cost of a call of the class
