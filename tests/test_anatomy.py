@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import adapter_format as af
 from adapter_format.anatomy import by_pattern
 from adapter_format.keys import grammar_of, group_sound, key_of, looks_misspelt, read_key
-from adapter_format.layouts import BARE, layout_names, layout_of
+from adapter_format.layouts import BARE, CATEGORY, layout_names, layout_of
 from adapter_format.tensors import TensorInfo
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def well_spelt(method: str) -> list[str]:
     assert layout is not None
     wild = {"{i}": ("0", "12"), "{leaf}": ("weight", "bias"), "{rest}": ("a.weight", "b.0.c")}
     return [
-        key_of(layout, path, role.name, index)
+        key_of(layout, path.replace(".", "_") if role.scope == CATEGORY else path, role.name, index)
         for role in layout.roles.values()
         for path in ("a.0.b", "c")
         for index in next((texts for name, texts in wild.items() if name in role.suffix), ("",))
