@@ -108,9 +108,15 @@ def _kinds_for(layout: Layout, layer: str) -> list[Kind]:
 
 
 def given_by_path(layout: Layout, config: Mapping[str, Any]) -> Callable[[str], dict[str, Any]]:
-    """Return a function that gives the settings of a module by symbol, from its path."""
+    """Return a function that gives the settings of a module by symbol, from its path.
+
+    Of a table that the first adapter of a model does not follow, it gives what all modules have.
+    """
     find = settings_finder(layout, config)
-    finders = [(value, values_by_path(value, config, find)) for value in layout.values.values()]
+    finders = [
+        (value, values_by_path(value._replace(pattern="") if value.either else value, config, find))
+        for value in layout.values.values()
+    ]
 
     def given(path: str) -> dict[str, Any]:
         found = {value.symbol: value_of(value, by_path(path)) for value, by_path in finders}

@@ -169,7 +169,9 @@ def test_roles_stand_in_kinds_of_their_scope(name: str) -> None:
 def test_names_of_kinds_and_suffixes_are_unique(name: str) -> None:
     kinds = [kind["name"] for kind in LAYOUTS[name]["kinds"]]
     spellings = [
-        suffix for role in LAYOUTS[name]["roles"].values() for suffix in (role["suffix"], *role.get("also_read", ()))
+        (suffix, role.get("scope", "module"))
+        for role in LAYOUTS[name]["roles"].values()
+        for suffix in (role["suffix"], *role.get("also_read", ()))
     ]
 
     assert len(set(kinds)) == len(kinds)

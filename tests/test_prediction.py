@@ -55,9 +55,13 @@ NOT_PREDICTED: dict[str, str] = {
 """Goldens, by how their names begin, whose sizes are not in the config and the features of linear layers."""
 
 OTHERWISE: dict[str, str] = {
-    "glora": "one layer of the base has no bias, which prediction takes all to have",
+    "hira_rank_pattern_followed/second": "PEFT follows `rank_pattern` only in a second adapter",
+    "xlora": "PEFT leaves out the layers of the router that have the number of an expert",
 }
-"""Goldens, by how their names begin, for bases that prediction does not mean."""
+"""Goldens, by how their names begin, of what prediction does not mean."""
+
+UNBIASED = {"even_perceptron": ("lin1",)}
+"""Linear layers of the bases that have no bias, where it is of any account."""
 
 
 class Stored:
@@ -73,6 +77,9 @@ class Stored:
         found = {path: _features(path, table) for path in checkpoint.anatomy.modules}
         self.features = {path: features for path, features in found.items() if features is not None}
         self.known = len(self.features) == len(found)
+        others = {layer for kind in self.layout.kinds for layer in kind.layers} - {"linear"}
+        unbiased = UNBIASED.get(base, ()) if "linear without bias" in others else ()
+        self.layers = {path: "linear without bias" if path in unbiased else "linear" for path in found}
 
 
 def _features(path: str, table: dict[str, tuple[int, int]]) -> tuple[int, int] | None:
@@ -107,7 +114,7 @@ PREDICTED = [
 def test_every_key_and_shape_is_predicted(folder: str) -> None:
     stored = GOLDENS[folder]
 
-    found = list(predict(stored.layout, stored.config, stored.features))
+    found = list(predict(stored.layout, stored.config, stored.features, stored.layers))
 
     assert {tensor.key: tensor.shape for tensor in found} == {name: info.shape for name, info in stored.tensors.items()}
     for tensor in found:
@@ -131,13 +138,33 @@ def test_every_method_is_predicted_somewhere_or_has_a_reason() -> None:
         for folder, stored in GOLDENS.items()
         if _reason(folder) or folder.startswith(tuple(OTHERWISE))
     }
-    without_goldens = {"LORA"}
+    without_goldens = {"LORA", "BONE"}
 
     assert {layout.peft_type for layout in known_layouts()} - predicted - excused - without_goldens == set()
 
 
 def test_a_reason_stands_for_a_golden() -> None:
     assert all(any(folder.startswith(name) for folder in GOLDENS) for name in (*NOT_PREDICTED, *OTHERWISE))
+
+
+def test_a_router_is_predicted_in_full() -> None:
+    stored = GOLDENS["xlora_depth_2"]
+
+    found = {tensor.key: tensor.shape for tensor in predict(stored.layout, stored.config, {})}
+
+    assert {name: info.shape for name, info in stored.tensors.items()}.items() <= found.items()
+    assert found.keys() - stored.tensors.keys() == {
+        "base_model.internal_xlora_classifier.layers.0.weight",
+        "base_model.internal_xlora_classifier.layers.0.bias",
+    }
+
+
+def test_the_first_adapter_has_the_rank_of_the_config() -> None:
+    layout = layout_of("HIRA")
+    assert layout is not None
+    config = {"r": 2, "rank_pattern": {"lin0": 3}}
+
+    assert [tensor.shape for tensor in predict(layout, config, {"lin0": (10, 16)})] == [(2, 10), (16, 2)]
 
 
 def test_parameters_of_prompts_need_no_module() -> None:

@@ -250,7 +250,8 @@ def _lacking(anatomy: Anatomy, role: str, units: list[Module]) -> Finding:
     keys = places(next(iter(unit.roles.values())).name for unit in units)
     first = f", first {_called(units[0])}" if units[0].kind.scope in (MODULE, CATEGORY) else f" ({definition.purpose})"
     having = _of_all(anatomy, units)
-    text = f"{having[:1].upper()}{having[1:]} no `{definition.suffix}`{first}."
+    none = "not every" if role in parts.stored_roles(units[0]) else "no"
+    text = f"{having[:1].upper()}{having[1:]} {none} `{definition.suffix}`{first}."
     return PARTNER_MISSING.finding(text, keys, severity=_severity(anatomy, role))
 
 
