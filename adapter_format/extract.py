@@ -29,7 +29,7 @@ from adapter_format.conditions import holds
 from adapter_format.errors import AdapterFormatError, UsageError
 from adapter_format.keys import grammar_of, is_spelled
 from adapter_format.layouts import Auxiliary, Layout, auxiliary, known_layouts, layout_of
-from adapter_format.memory_keys import Entry, Path, Survey, modules_named, survey
+from adapter_format.memory_keys import Entry, Path, Survey, is_held, modules_named, survey
 from adapter_format.module_values import settings_finder
 from adapter_format.patterns import fullmatch
 from adapter_format.targets import target_settings
@@ -87,10 +87,10 @@ def extract_adapter(
     """
     layout, declared = _layout(config), auxiliary()
     settings: Mapping[str, Any] = {} if config is None else config
+    _refuse_computed(layout, settings)
     found = survey(state_dict, layout)
     if adapter_name not in found.adapters:
         raise UsageError(_no_such_adapter(adapter_name, found, layout))
-    _refuse_computed(layout, settings)
     own = [entry for entry in found.entries if not entry.is_of_another(adapter_name)]
 
     chosen = [
@@ -101,7 +101,7 @@ def extract_adapter(
     ]
     targeted = _embedding_targeted(config, own, found, layout, declared)
     if save_embedding_layers == "auto":
-        save_embedding_layers = targeted and settings.get(declared.tokens_field) is None
+        save_embedding_layers = targeted and layout.stores_embeddings and settings.get(declared.tokens_field) is None
     if save_embedding_layers:
         below = declared.base_layer_part if targeted else None
         chosen += _embeddings(own, _embedding_names(own, embedding_modules, targeted, declared), below)
@@ -147,7 +147,7 @@ def _refuse_computed(layout: Layout, settings: Mapping[str, Any]) -> None:
     """Refuse what PEFT computes when it saves, or keeps outside the state dict."""
     find = settings_finder(layout, settings)
     for role in layout.roles.values():
-        if not role.memory and holds(role.declared_by, find):
+        if not is_held(role) and holds(role.declared_by, find):
             raise UsageError(
                 f"The state dict of a {layout.title} model does not hold `{role.suffix}` ({role.purpose}): "
                 "PEFT makes it when it saves. Save with PEFT, or store the tensors with `adapter_format.save`."

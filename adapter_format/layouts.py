@@ -133,6 +133,7 @@ class Layout(NamedTuple):
         prefix: what the keys of adapted modules start with; "" for a method that adapts none.
         companion_prefix: what the keys of other tensors start with.
         weight_part: how PEFT recognises the method's own tensors by name.
+        stores_embeddings: whether PEFT stores the base's embeddings beside the tensors if one of them is adapted.
         symbols: what each symbol means.
         values: symbols whose value is in the config.
         scaling: how the scale of an update is computed.
@@ -150,6 +151,7 @@ class Layout(NamedTuple):
     prefix: str
     companion_prefix: str
     weight_part: str
+    stores_embeddings: bool
     symbols: Mapping[str, str]
     values: Mapping[str, Value]
     scaling: Mapping[str, Any]
@@ -281,6 +283,7 @@ def _read_layout(data: Mapping[str, Any]) -> Layout:
         prefix,
         data.get("companion_prefix", prefix),
         data["weight_part"],
+        data.get("stores_embeddings", True),
         data["symbols"],
         {symbol: Value(symbol, **value) for symbol, value in data.get("values", {}).items()},
         data.get("scaling", {}),
