@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 from adapter_format.errors import AdapterFormatError, UsageError
 from adapter_format.keys import pattern_of, spelled
-from adapter_format.layouts import BARE, MODEL_PREFIX, MODULE, Auxiliary, Layout, auxiliary
+from adapter_format.layouts import BARE, MODEL_PREFIX, MODULE, Auxiliary, Layout, Role, auxiliary
 
 Path = tuple[str, ...]
+
+_NAME = "{adapter}"
 
 
 class Entry(NamedTuple):
@@ -88,6 +90,11 @@ class _Form(NamedTuple):
     in_module: bool
 
 
+def is_held(role: Role) -> bool:
+    """Whether the state dict of a live model holds a tensor as it is stored, under a name with the adapter's in it."""
+    return _NAME in role.memory
+
+
 def survey(state_dict: Mapping[str, object], layout: Layout) -> Survey:
     """Take all keys of a state dict apart.
 
@@ -97,7 +104,7 @@ def survey(state_dict: Mapping[str, object], layout: Layout) -> Survey:
     """
     declared = auxiliary()
     paths = _clean_paths(state_dict, declared)
-    roles = [_form(role.memory, role.suffix, role.name, role.scope) for role in layout.roles.values() if role.memory]
+    roles = [_form(role.memory, role.suffix, role.name, role.scope) for role in layout.roles.values() if is_held(role)]
     heads = frozenset(role.suffix.partition(".")[0] for role in layout.roles.values())
     token_form = [_form(declared.tokens_memory, declared.tokens_suffix, "", MODULE)]
 
@@ -179,7 +186,7 @@ def _clean_paths(state_dict: object, declared: Auxiliary) -> dict[Path, str]:
 
 def _form(memory: str, suffix: str, role: str, scope: str) -> _Form:
     """Compile a form such as `lora_A.{adapter}.weight`."""
-    ending = pattern_of(memory, named=True).replace(pattern_of("{adapter}"), "(?P<adapter>[^.]+)", 1)
+    ending = pattern_of(memory, named=True).replace(pattern_of(_NAME), "(?P<adapter>[^.]+)", 1)
     before = {MODULE: r"(?P<path>.+)\.", BARE: ""}.get(scope, re.escape(MODEL_PREFIX))
     return _Form(re.compile(before + ending), suffix, role, scope == MODULE)
 

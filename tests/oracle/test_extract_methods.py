@@ -14,6 +14,7 @@ from adapter_format.conditions import holds
 from adapter_format.errors import UsageError
 from adapter_format.extract import adapter_names, extract_adapter
 from adapter_format.layouts import layout_of
+from adapter_format.memory_keys import is_held
 from adapter_format.module_values import settings_finder
 
 from . import base_models
@@ -26,11 +27,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 COMPUTED_WHEN_SAVED = {
+    "CARTRIDGE": "the prompt's rows have another name in memory",
     "CPT": "the embedding of the prompt's tokens and what was learnt are added up",
     "MULTITASK_PROMPT_TUNING": "the prompt's own embedding has another name in memory",
     "P_TUNING": "the prompt encoder is run",
     "PREFIX_TUNING": "the projection, where there is one, is run",
+    "PROMPT_TUNING": "the prompt's own embedding has another name in memory",
     "SHIRA": "the indices are no part of the state dict",
+    "XLORA": "the router has no adapter's name in memory",
     "VBLORA": "with `save_only_topk_weights` the largest logits are chosen",
 }
 """Methods whose stored tensors a state dict does not hold as they are, with some settings or all."""
@@ -57,7 +61,7 @@ def is_computed(config: Mapping[str, Any]) -> bool:
     layout = layout_of(config["peft_type"])
     assert layout is not None
     find = settings_finder(layout, config)
-    return any(not role.memory and holds(role.declared_by, find) for role in layout.roles.values())
+    return any(not is_held(role) and holds(role.declared_by, find) for role in layout.roles.values())
 
 
 @pytest.mark.parametrize("adapter", RELOADED)
