@@ -89,7 +89,7 @@ def extract_adapter(
     settings: Mapping[str, Any] = {} if config is None else config
     _refuse_computed(layout, settings)
     found = survey(state_dict, layout)
-    if adapter_name not in found.adapters:
+    if adapter_name not in found.adapters and not found.is_nameless:
         raise UsageError(_no_such_adapter(adapter_name, found, layout))
     own = [entry for entry in found.entries if not entry.is_of_another(adapter_name)]
 

@@ -59,7 +59,9 @@ class Survey(NamedTuple):
     Attributes:
         entries: all keys, in their order.
         layers: paths of the adapted modules of all adapters.
-        adapters: names of the adapters, in the order of their first tensors.
+        adapters: names of the adapters, in the order of their first tensors; none for a method that keeps one adapter in a
+            model, without a name.
+        is_nameless: whether there is an adapter without a name.
         prefix: what the keys lack in front.
         depth: number of leading parts of a key that are the prefix.
     """
@@ -67,6 +69,7 @@ class Survey(NamedTuple):
     entries: tuple[Entry, ...]
     layers: frozenset[Path]
     adapters: tuple[str, ...]
+    is_nameless: bool
     prefix: Path
     depth: int
 
@@ -75,7 +78,7 @@ class _Match(NamedTuple):
     """The end of a key, recognised: path of the module, place of the adapter's name, suffix on disk, role."""
 
     module: Path
-    name: int
+    names: tuple[int, ...]
     suffix: Path
     role: str
     in_module: bool
@@ -91,8 +94,8 @@ class _Form(NamedTuple):
 
 
 def is_held(role: Role) -> bool:
-    """Whether the state dict of a live model holds a tensor as it is stored, under a name with the adapter's in it."""
-    return _NAME in role.memory
+    """Whether the state dict of a live model holds a tensor as it is stored, if under another name."""
+    return bool(role.memory)
 
 
 def survey(state_dict: Mapping[str, object], layout: Layout) -> Survey:
@@ -114,7 +117,7 @@ def survey(state_dict: Mapping[str, object], layout: Layout) -> Survey:
     for parts in paths:
         match = _match(parts, roles)
         if match is not None and match.in_module:
-            names.setdefault(match.module, set()).add(parts[match.name])
+            names.setdefault(match.module, set()).update(parts[at] for at in match.names)
         for at, part in enumerate(parts):
             if part == declared.base_layer_part:
                 bases.add(parts[:at])
@@ -132,9 +135,9 @@ def survey(state_dict: Mapping[str, object], layout: Layout) -> Survey:
         wrapper = _wrapper(parts, wrapped, declared)
         found = []
         if match is not None:
-            found.append(match.name)
+            found.extend(match.names)
         if tokens is not None:
-            found.append(tokens.name)
+            found.extend(tokens.names)
         if wrapper is not None and parts[wrapper] == declared.memory_parts[0]:
             found.append(wrapper + 1)
         if match is None or not match.in_module or match.module in adapted:
@@ -152,7 +155,8 @@ def survey(state_dict: Mapping[str, object], layout: Layout) -> Survey:
             )
         )
     prefix, depth = _prefix(adapted, layout)
-    return Survey(tuple(entries), frozenset(names), tuple(adapters), prefix, depth)
+    is_nameless = not adapters and any(entry.role for entry in entries)
+    return Survey(tuple(entries), frozenset(names), tuple(adapters), is_nameless, prefix, depth)
 
 
 def modules_named(entries: Iterable[Entry], names: Collection[str]) -> set[Path]:
@@ -198,10 +202,10 @@ def _match(parts: Path, forms: Iterable[_Form]) -> _Match | None:
         found = form.pattern.fullmatch(key)
         if found is not None:
             groups = found.groupdict()
-            name = key.count(".", 0, found.start("adapter"))
+            names = (key.count(".", 0, found.start("adapter")),) if "adapter" in groups else ()
             suffix = spelled(form.suffix, groups.get("category") or "", groups.get("index") or "")
             module = tuple(groups["path"].split(".")) if form.in_module else _owner(form)
-            return _Match(module, name, tuple(suffix.split(".")), form.role, form.in_module)
+            return _Match(module, names, tuple(suffix.split(".")), form.role, form.in_module)
     return None
 
 
@@ -219,7 +223,7 @@ def _match_unnamed(
         at = start + 1
         known = names.get(parts[:start], ())
         if parts[start].startswith(mark) and parts[start] not in heads and parts[at] in known:
-            return _Match(parts[:start], at, parts[start:at] + parts[at + 1 :], "", True)
+            return _Match(parts[:start], (at,), parts[start:at] + parts[at + 1 :], "", True)
     return None
 
 
