@@ -133,7 +133,7 @@ def survey(state_dict: Mapping[str, object], layout: Layout) -> Survey:
         match = _match(parts, roles) or _match_unnamed(parts, layout.weight_part, heads, names)
         tokens = _match(parts, token_form)
         wrapper = _wrapper(parts, wrapped, declared)
-        found = []
+        found: list[int] = []
         if match is not None:
             found.extend(match.names)
         if tokens is not None:
