@@ -186,7 +186,9 @@ def _classify_one(
     if module:
         return SAVED_MODULE, module
     plain = _without_base_layer(owner)
-    if leaf == "bias" and (biases == "all" or (biases == "adapted" and plain in modules)):
+    # A method whose modules may store nothing does not name them; its wrapped layers are those that it adapts.
+    adapted = plain in modules or (plain != owner and not layout.needs_modules)
+    if leaf == "bias" and (biases == "all" or (biases == "adapted" and adapted)):
         return BIAS, plain
     foreign = foreign_spelling(key, layout.peft_type)
     if foreign is not None:

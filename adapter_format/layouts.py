@@ -6,6 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapter_format.conditions import holds
+from adapter_format.config_fields import known_peft_types
 from adapter_format.packaged import load_schema, schema_names
 from adapter_format.shapes import Shape, parse_shape
 
@@ -179,6 +180,11 @@ class Layout(NamedTuple):
         """Whether some of its tensors hold positions or counts instead of weights."""
         return any(role.dtypes for role in self.roles.values())
 
+    @property
+    def needs_modules(self) -> bool:
+        """Whether an adapter of the method has tensors of single modules under any config."""
+        return any(role.scope == MODULE and not role.declared_by for role in self.roles.values())
+
     def prefix_of(self, role: Role) -> str:
         """Return what stands in front of the suffix, or of the module path, in the keys of a role."""
         if role.scope == MODULE:
@@ -242,6 +248,11 @@ def layout_names() -> tuple[str, ...]:
     """Return every method that has a layout, by its `peft_type`, without reading the layouts."""
     names = (name.removeprefix(_FOLDER) for name in schema_names() if name.startswith(_FOLDER) and "." not in name)
     return tuple(sorted(name.upper() for name in names if name != _NO_METHOD))
+
+
+def current_layout_names() -> tuple[str, ...]:
+    """Return every method with a layout that the newest release of PEFT knows."""
+    return tuple(name for name in layout_names() if known_peft_types()[name].until is None)
 
 
 def known_layouts() -> tuple[Layout, ...]:

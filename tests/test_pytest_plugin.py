@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import adapter_format as af
-from adapter_format.layouts import layout_names
+from adapter_format.layouts import current_layout_names
 from adapter_format.testing.pytest_plugin import METHODS
 
 
@@ -23,4 +23,4 @@ def test_a_directory_is_made_once(adapter_directory: Callable[[str], Path]) -> N
 
 
 def test_every_layout_has_an_adapter() -> None:
-    assert METHODS == layout_names()
+    assert current_layout_names() == METHODS

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from adapter_format.anatomy import Anatomy
     from adapter_format.checkpoint import Checkpoint
     from adapter_format.findings import Severity
-    from adapter_format.layouts import Layout
     from adapter_format.modules import Module
 
 _RENAME = "Rename the keys; the tensor bytes stay as they are."
@@ -192,7 +191,7 @@ def check_roles(checkpoint: Checkpoint) -> Iterator[Finding]:
     anatomy, config = checkpoint.anatomy, checkpoint.config
     if anatomy is None:
         return
-    if not anatomy.modules and (not anatomy.shared or _needs_modules(anatomy.layout)):
+    if not anatomy.modules and (not anatomy.shared or anatomy.layout.needs_modules):
         foreign = (parts.OTHER_METHOD, parts.OTHER_WRITER)
         if not any(c.what in foreign or is_suffixed_role(anatomy, c.path) for c in anatomy.companions):
             kept = f"; its {tensors_of(len(anatomy.companions))} are companions" if anatomy.companions else ""
@@ -223,11 +222,6 @@ def check_roles(checkpoint: Checkpoint) -> Iterator[Finding]:
     for role, units in surplus.items() if config is not None else ():
         if anatomy.layout.roles[role].undeclared != "read":
             yield _undeclared(anatomy, role, units)
-
-
-def _needs_modules(layout: Layout) -> bool:
-    """Whether an adapter of the method has tensors of single modules under any config."""
-    return any(role.scope == MODULE and not role.declared_by for role in layout.roles.values())
 
 
 def _missing_numbers(anatomy: Anatomy, unit: Module, role: str) -> bool:

@@ -82,6 +82,7 @@ _PARAMETERS = (
 _UNUSED_NAMES = ("never_targeted", "model.layers.0.absent")
 _IN_LAYERS = re.compile(r"[^{]+\.[^{]+\.\{n\}\.[^{]+")
 _ALPHAS = st.integers(1, 64) | st.floats(0.125, 64)
+_ITEM = "item"
 _ATTEMPTS = 5
 _EMBEDDING, _PARAMETER, _CONVOLUTION = "embedding", "parameter", "convolution"
 
@@ -325,16 +326,23 @@ def _draw_values(draw: st.DrawFn, layout: Layout, kinds: list[Kind], config: dic
     used = {symbol for kind in kinds for shape in kind.shapes.values() for symbol in symbols_of(shape)}
     used |= {symbol for kind in kinds for symbol in kind.draws} | {RANK}
     for symbol, value in layout.values.items():
-        if value.raw or value.take == "length" or symbol not in used:
+        ranges = [kind.draws[symbol] for kind in kinds if symbol in kind.draws]
+        if value.take == "length" or symbol not in used or (value.raw and not ranges):
             continue
-        low, high = next((kind.draws[symbol] for kind in kinds if symbol in kind.draws), (1, 4))
+        number = draw(st.integers(*(ranges or [(1, 4)])[0]))
         head = value.field.partition(".")[0]
         if head == value.field or isinstance(config.get(head), dict):
-            put(config, value.field, draw(st.integers(low, high)))
+            put(
+                config,
+                value.field,
+                bool(number) if _may_be(field_schemas(layout.peft_type)[head], "boolean") else number,
+            )
     for symbol, value in layout.values.items():
         if value.take == "length" and symbol in used:
             low, high = next((kind.draws[symbol] for kind in kinds if symbol in kind.draws), (1, 4))
-            config[value.field] = list(range(draw(st.integers(low, high))))
+            items = range(draw(st.integers(low, high)))
+            named = _may_be(field_schemas(layout.peft_type)[value.field], "object")
+            config[value.field] = {f"{_ITEM}_{item}": f"{_ITEM}s/{item}" for item in items} if named else list(items)
 
 
 def _draw_scale(draw: st.DrawFn, layout: Layout, config: dict[str, Any]) -> None:
@@ -543,10 +551,15 @@ def _draw_patterns(
             pattern, taken = _draw_pattern(draw, value, one, paths, found)
             changed = _replanned(layout, {path: bases[path] for path in taken}, plans, value, chosen, find, wanted)
             if changed is not None:
-                table[pattern] = [True] * int(chosen) if value.take == "trues" else chosen
+                table[pattern] = _mask(int(chosen), find(value.field)) if value.take == "trues" else chosen
                 plans.update(changed)
         if table:
             config[value.pattern] = table
+
+
+def _mask(kept: int, most: Any) -> list[bool]:
+    """Say of each of the ranks that a module had at first whether it is left."""
+    return [True] * kept + [False] * (most - kept if isinstance(most, int) else 0)
 
 
 def _draw_pattern(

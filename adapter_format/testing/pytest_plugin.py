@@ -1,7 +1,7 @@
 """Fixtures for pytest: directories with valid adapters of each method. Installed with the package, and found by itself.
 
 A test that takes `adapter_directory` calls it with a method, as in `adapter_directory("VERA")`; one that takes
-`adapter_of_each_method` runs once for every method that has a layout.
+`adapter_of_each_method` runs once for every method that the newest PEFT knows.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from adapter_format.layouts import layout_names
+from adapter_format.layouts import current_layout_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-METHODS = tuple(layout_names())
-"""Every method that has a layout, by its `peft_type`."""
+METHODS = current_layout_names()
+"""Every method with a layout that the newest PEFT knows, by its `peft_type`."""
 
 
 @pytest.fixture(scope="session")

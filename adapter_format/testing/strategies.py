@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 
 from adapter_format.constraints import broken_constraints
-from adapter_format.layouts import layout_names
+from adapter_format.layouts import current_layout_names
 from adapter_format.rules.registry import all_rules
 from adapter_format.testing.damages import draw_damaged
 from adapter_format.testing.drawn_adapters import draw_adapter
@@ -60,14 +60,14 @@ def adapters(
 
     Args:
         draw: given by Hypothesis.
-        methods: values of `peft_type`, each with a layout; None for every method that has one.
+        methods: values of `peft_type`, each with a layout; None for every one that the newest PEFT knows.
         dtypes: element types of the method's own tensors, one an adapter, by their safetensors names.
         broken: whether to damage each in one way, so that it breaks exactly the rule named by its `breaks`.
 
     Raises:
         UsageError: a method has no layout.
     """
-    adapter = draw_adapter(draw, layout_names() if methods is None else tuple(methods), tuple(dtypes))
+    adapter = draw_adapter(draw, current_layout_names() if methods is None else tuple(methods), tuple(dtypes))
     return draw_damaged(draw, adapter) if broken else adapter
 
 
@@ -77,10 +77,10 @@ def configs(draw: st.DrawFn, methods: Sequence[str] | None = None, *, broken: bo
 
     Args:
         draw: given by Hypothesis.
-        methods: values of `peft_type`; None for every method that has a layout.
+        methods: values of `peft_type`; None for every method with a layout that the newest PEFT knows.
         broken: whether to put any JSON value under some fields instead, known or not; by chance one may still be valid.
     """
-    names = layout_names() if methods is None else tuple(methods)
+    names = current_layout_names() if methods is None else tuple(methods)
     method = draw(st.sampled_from(names))
     config: dict[str, Any] = {"peft_type": method}
     values = field_values(method)
