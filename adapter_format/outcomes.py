@@ -30,6 +30,7 @@ class Reason(NamedTuple):
         location: where in the adapter it is.
         mend: what to do, one sentence; empty if there is nothing but another release.
         field: the field that could be dropped without a change of the result; empty for anything else.
+        suspicion: how much an outcome that is not known deserves to be told; empty for not at all.
     """
 
     outcome: Word
@@ -38,6 +39,7 @@ class Reason(NamedTuple):
     location: Location
     mend: str = ""
     field: str = ""
+    suspicion: Literal["", "info", "warning"] = ""
 
 
 class Outcome(NamedTuple):

@@ -16,7 +16,7 @@ from adapter_format.findings import SEVERITIES, Finding, Location, Report, Summa
 from adapter_format.limits import DEFAULT_LIMITS, Limits
 from adapter_format.places import with_offsets
 from adapter_format.reading import adapter_directory, checkpoint_in_memory, is_adapter, read_checkpoint
-from adapter_format.rules.consumers import consumer_findings
+from adapter_format.rules.consumers import consumer_findings, without_consequences
 from adapter_format.rules.registry import DATA_CHECK, HEADER_CHECKS, find_rule
 from adapter_format.storage.safetensors_header import UNKNOWN
 from adapter_format.targets import UNDECIDED
@@ -59,7 +59,7 @@ def validate(
     directory = adapter_directory(path)
     requests = read_requests(consumers)
     checkpoint = read_checkpoint(directory, limits)
-    findings = [finding for check in HEADER_CHECKS for finding in check(checkpoint)]
+    findings = without_consequences([finding for check in HEADER_CHECKS for finding in check(checkpoint)], checkpoint)
     if data:
         findings += _scan_values(directory, checkpoint, progress)
     outcomes = outcomes_for(requests, checkpoint)
@@ -76,7 +76,8 @@ def outcomes_for(requests: Sequence[Request], checkpoint: Checkpoint) -> tuple[O
 def judge(config: Mapping[str, Any], tensors: Mapping[str, TensorInfo]) -> tuple[Finding, ...]:
     """Judge a config and tensors that are not on disk, by every rule that needs neither file nor values."""
     checkpoint = checkpoint_in_memory(config, tensors)
-    return tuple(sorted((finding for check in HEADER_CHECKS for finding in check(checkpoint)), key=_importance))
+    findings = without_consequences([finding for check in HEADER_CHECKS for finding in check(checkpoint)], checkpoint)
+    return tuple(sorted(findings, key=_importance))
 
 
 def validate_many(

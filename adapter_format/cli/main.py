@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "validate": "judge adapters",
     "inspect": "show what is inside an adapter",
+    "fix": "mend an adapter: fit its config to an older release",
     "explain": "explain a rule: why, an example, the mend",
     "rules": "list all rules",
     "size": "predict parameters and bytes before training",

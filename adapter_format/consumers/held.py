@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import TYPE_CHECKING, Any
 
 from adapter_format.anatomy import dissect
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from adapter_format.tensors import TensorInfo
 
 PREFIX = "base_model.model."
+_ROLE = re.compile(r"base_model\.model\.(?P<path>.+)\.(?:lora|hada|lokr)_[^.]+(?:\.weight)?")
+"""Keys of the methods whose patterns have a history, for those of them of which no layout is known."""
 
 
 class Held:
@@ -56,6 +59,14 @@ class Held:
             if layout is not None:
                 self._anatomy = dissect(layout, self.config, self.tensors)
         return self._anatomy.modules if self._anatomy is not None else {}
+
+    @functools.cached_property
+    def paths(self) -> tuple[str, ...]:
+        """The paths of the adapted modules, as far as keys show them."""
+        if self.modules:
+            return tuple(self.modules)
+        found = (_ROLE.fullmatch(key) for key in self.tensors or ())
+        return tuple(dict.fromkeys(match["path"] for match in found if match is not None))
 
     @functools.cached_property
     def writer(self) -> Span:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapter_format.conditions import is_set
 from adapter_format.config import CONFIG_NAME, WEIGHTS_NAME
@@ -88,40 +88,57 @@ def _unknown_method(held: Held, release: str) -> Reason:
     return Reason("rejects", "method", text, Location(CONFIG_NAME, pointer="/peft_type"), mend)
 
 
-def _unknown_fields(held: Held, release: str) -> Iterator[Reason]:
-    known_here = fields_at(held.method, release)
-    unknown = [name for name in held.config if name not in known_here]
-    if not unknown:
-        return
-    regime = next(entry for entry in _facts()["unknown_fields"]["regimes"] if is_within(release, entry))
-    known = fields_of(held.method)
-    for name in unknown:
+class UnknownField(NamedTuple):
+    """A field that a release does not know.
+
+    Attributes:
+        name: the field.
+        since: words on when it came, to go on with a comma; empty if no release knows it, or it is gone.
+        effect: what becomes of an adapter whose reader does not look at it; `ok` if nothing does.
+        why: the reason, as words that go on from a colon.
+    """
+
+    name: str
+    since: str
+    effect: Word
+    why: str
+
+
+def unknown_fields(held: Held, release: str) -> Iterator[UnknownField]:
+    """Yield the fields of a config that a release does not know."""
+    known_here, known = fields_at(held.method, release), fields_of(held.method)
+    for name, value in held.config.items():
+        if name in known_here:
+            continue
         field = known.get(name)
+        since = f", which came with PEFT {field.since}" if field is not None and field.until is None else ""
+        if field is None:
+            yield UnknownField(name, since, "drops", "no release knows it")
+        elif means_default(value, field.default):
+            yield UnknownField(name, since, "ok", "its value is the default")
+        else:
+            yield UnknownField(name, since, *_effect(name, held))
+
+
+def _unknown_fields(held: Held, release: str) -> Iterator[Reason]:
+    does = next(entry["does"] for entry in _facts()["unknown_fields"]["regimes"] if is_within(release, entry))
+    for name, since, effect, why in unknown_fields(held, release):
         shown = short_value(name).strip('"')
         place = Location(CONFIG_NAME, pointer=pointer_of([name]))
-        usual = field is not None and means_default(held.config[name], field.default)
-        effect: Word = "ok"
-        why = "its value is the default"
-        if not usual:
-            effect, why = _effect(name, held, known_at_all=field is not None)
-        since = f", which came with PEFT {field.since}" if field is not None and field.until is None else ""
         droppable = name if effect == "ok" else ""
-        if regime["does"] == "raises":
-            text = f"PEFT {release} stops at the field `{shown}`{since}."
+        if does == "raises":
             mend = f"Remove it: {why}." if droppable else ""
-            yield Reason("rejects", "field", text, place, mend, droppable)
+            yield Reason(
+                "rejects", "field", f"PEFT {release} stops at the field `{shown}`{since}.", place, mend, droppable
+            )
         elif effect != "ok":
-            text = f"PEFT {release} {regime['does']} the field `{shown}`{since}: {why}."
-            yield Reason(effect, "field", text, place, "", droppable)
-        elif regime["does"] == "drops":
+            yield Reason(effect, "field", f"PEFT {release} {does} the field `{shown}`{since}: {why}.", place)
+        elif does == "drops":
             text = f"PEFT {release} drops the field `{shown}`{since}, with a warning: {why}."
             yield Reason("warns", "field", text, place, "", droppable)
 
 
-def _effect(name: str, held: Held, *, known_at_all: bool) -> tuple[Word, str]:
-    """Say what becomes of an adapter whose reader does not look at a field, and why."""
-    if not known_at_all:
-        return "drops", "no release knows it"
+def _effect(name: str, held: Held) -> tuple[Word, str]:
     for entry in _facts()["unknown_fields"]["effects"]:
         concerned = name in entry["fields"] and held.method in entry.get("methods", (held.method,))
         if concerned and held.meets(entry.get("when", {})):
@@ -169,7 +186,8 @@ def _changes(held: Held, release: str, *, all_of_them: bool = True) -> Iterator[
         places = places_of(change, held)
         if places and _was_written_within(change.get("written"), held):
             kind = change.get("kind", "layout")
-            yield Reason(change["outcome"], kind, change["why"], places[0], change.get("mend", ""))
+            mend, suspicion = change.get("mend", ""), change.get("suspicion", "")
+            yield Reason(change["outcome"], kind, change["why"], places[0], mend, suspicion=suspicion)
 
 
 def _was_written_within(limits: Mapping[str, str] | None, held: Held) -> bool:
@@ -188,7 +206,7 @@ def _patterns(held: Held, release: str) -> Iterator[Reason]:
     patterns = patterns_of(held)
     if patterns is None or not (patterns.ranks or patterns.alphas):
         return
-    regimes = _facts()["pattern_regimes"]["regimes"]
+    regimes = _facts()["pattern_regimes"][held.method]["regimes"]
     reader = next(entry for entry in regimes if is_within(release, entry))
     writer = next(entry for entry in regimes if is_within(held.writer.last, entry))
     if reader == writer:
@@ -198,9 +216,9 @@ def _patterns(held: Held, release: str) -> Iterator[Reason]:
         for name in ("rank_pattern", "alpha_pattern")
         if is_set(held.config.get(name))
     ]
-    meant = sizes(patterns, held.modules, writer["choice"], writer["matching"])
-    found = sizes(patterns, held.modules, reader["choice"], reader["matching"])
-    if not held.modules or meant is None or found is None:
+    meant = sizes(patterns, held.paths, writer["choice"], writer["matching"])
+    found = sizes(patterns, held.paths, reader["choice"], reader["matching"])
+    if not held.paths or meant is None or found is None:
         text = f"{reader['why']}; whether that changes anything depends on the modules."
         yield Reason("unknown", "layout", text, places[0])
         return
@@ -217,32 +235,47 @@ def _patterns(held: Held, release: str) -> Iterator[Reason]:
 
 def _layers(held: Held, release: str) -> Iterator[Reason]:
     """Find modules that hold tensors, but that a release does not count to the layers to transform."""
-    wanted, targets = held.config.get("layers_to_transform"), held.config.get("target_modules")
-    numbers = [wanted] if isinstance(wanted, int) else wanted
-    if not isinstance(numbers, list) or not numbers or not isinstance(targets, list):
-        return
-    regime = next((entry for entry in _facts()["layer_regimes"] if is_within(release, entry)), None)
+    regime = _layer_regime(release)
     if regime is None or "layers_to_transform" not in fields_at(held.method, release):
         return
-    names = held.config.get("layers_pattern")
-    listed = tuple(name for name in ([names] if isinstance(names, str) else names or ()) if isinstance(name, str))
-    try:
-        lost = [
-            path
-            for path in held.modules
-            if path not in targets and layer_number(path, listed, regime["counts"]) not in numbers
-        ]
-    except (PatternError, PatternTooCostly):
-        return
+    lost = _lost_modules(held, regime["counts"])
     if lost:
         key = next((key for key in held.tensors or () if key.startswith(f"{PREFIX}{lost[0]}.")), None)
         text = f"{regime['why']}: `{lost[0]}` is in none of those that `layers_to_transform` names."
         yield Reason("wrong", "layout", text, Location(WEIGHTS_NAME, tensor=key))
 
 
+def _layer_regime(release: str) -> dict[str, Any] | None:
+    return next((entry for entry in _facts()["layer_regimes"] if is_within(release, entry)), None)
+
+
+def _lost_modules(held: Held, counts: str) -> list[str]:
+    """Return the modules that lie in no layer to transform, as one way of counting them has it."""
+    wanted, targets = held.config.get("layers_to_transform"), held.config.get("target_modules")
+    numbers = [wanted] if isinstance(wanted, int) else wanted
+    if not isinstance(numbers, list) or not numbers or not isinstance(targets, list):
+        return []
+    names = held.config.get("layers_pattern")
+    listed = tuple(name for name in ([names] if isinstance(names, str) else names or ()) if isinstance(name, str))
+    try:
+        return [
+            path for path in held.modules if path not in targets and layer_number(path, listed, counts) not in numbers
+        ]
+    except (PatternError, PatternTooCostly):
+        return []
+
+
 def checked_elsewhere() -> frozenset[str]:
     """Return the ids of rules that find changes between releases by themselves."""
     return frozenset(change["checked_by"] for change in _facts()["changes"] if "checked_by" in change)
+
+
+def has_other_layout(held: Held) -> bool:
+    """Whether keys and shapes are those of an older release, which the layout of today knows nothing of."""
+    return any(
+        change.get("other_layout") and held.method in change["methods"] and bool(places_of(change, held))
+        for change in _facts()["changes"]
+    )
 
 
 def reasons_of_newest(held: Held) -> Iterator[Reason]:
@@ -256,3 +289,6 @@ def reasons_of_newest(held: Held) -> Iterator[Reason]:
     elif known is not None:
         yield from (reason for reason in _changes(held, newest(), all_of_them=False) if reason.kind == "layout")
         yield from _patterns(held, newest())
+        written = _layer_regime(held.writer.last)
+        if written is not None and not _lost_modules(held, written["counts"]):
+            yield from _layers(held, newest())

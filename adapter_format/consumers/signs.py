@@ -58,11 +58,11 @@ def _field(name: str) -> Location:
 
 def patterns_of(held: Held) -> Patterns | None:
     """Return the fields that ranks and alphas come from; None for a method whose patterns have no history."""
-    names = load_schema("consumers/peft")["pattern_regimes"]["fields"].get(held.method)
-    if names is None:
+    found = load_schema("consumers/peft")["pattern_regimes"].get(held.method)
+    if found is None:
         return None
     known = fields_of(held.method)
-    rank, alpha = (held.config.get(name, known[name].default) for name in names)
+    rank, alpha = (held.config.get(name, known[name].default) for name in (found["rank"], found["alpha"]))
     ranks, alphas = held.config.get("rank_pattern"), held.config.get("alpha_pattern")
     return Patterns(rank, alpha, ranks if isinstance(ranks, dict) else {}, alphas if isinstance(alphas, dict) else {})
 
@@ -72,7 +72,7 @@ def _scaled(held: Held) -> list[Location] | None:
     patterns = patterns_of(held)
     if patterns is None:
         return None
-    found = sizes(patterns, held.modules, "each", "regex") if held.modules else None
+    found = sizes(patterns, held.paths, "each", "regex") if held.paths else None
     if found is None:
         return [] if patterns.alpha != patterns.rank or patterns.ranks or patterns.alphas else None
     return [] if any(size.alpha != size.rank for size in found.values()) else None
@@ -90,7 +90,7 @@ def _scaled_convolution(held: Held) -> list[Location] | None:
 
 def _bias_of_layer(held: Held) -> list[Location] | None:
     """A bias stands beside the factors of its layer."""
-    keys = (f"{PREFIX}{path}.bias" for path in held.modules)
+    keys = (f"{PREFIX}{path}.bias" for path in held.paths)
     found = [Location(WEIGHTS_NAME, tensor=key) for key in keys if key in (held.tensors or {})]
     return found or None
 

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 from adapter_format.config import CONFIG_NAME
 from adapter_format.consumers.held import held_in
 from adapter_format.consumers.history import span_words
-from adapter_format.consumers.peft import checked_elsewhere, loading_ranges, reasons_of_newest
+from adapter_format.consumers.peft import (
+    checked_elsewhere,
+    has_other_layout,
+    loading_ranges,
+    reasons_of_newest,
+)
 from adapter_format.rules.edits import DropTensors, RenameTensors, ReshapeTensors, SetConfig, WriteFile, mutation
 from adapter_format.rules.rule import Rule
 
@@ -18,7 +23,7 @@ if TYPE_CHECKING:
 
     from adapter_format.checkpoint import Checkpoint
     from adapter_format.consumers.history import Span
-    from adapter_format.findings import Finding, PeftBehaviour, Report
+    from adapter_format.findings import Finding, PeftBehaviour, Report, Severity
     from adapter_format.outcomes import Kind, Outcome, Reason, Word
 
 
@@ -111,24 +116,44 @@ def check_newest(checkpoint: Checkpoint) -> Iterator[Finding]:
     if held is None:
         return
     for reason in reasons_of_newest(held):
-        if reason.outcome not in _HARM:
+        severity: Severity | None = None if reason.outcome in _HARM else reason.suspicion or None
+        if reason.outcome not in _HARM and severity is None:
             continue
         rule = METHOD_RETIRED if reason.kind == "method" else MEANING_CHANGED
         text = f"{reason.message} {_who_can(loading_ranges(held))}"
-        peft: PeftBehaviour = "raises" if reason.outcome == "rejects" else "silent-wrong"
-        yield rule.finding(text, [reason.location], mend=reason.mend or None)._replace(peft=peft)
+        peft = _BEHAVIOURS.get(reason.outcome, "unknown")
+        yield rule.finding(text, [reason.location], mend=reason.mend or None, severity=severity)._replace(peft=peft)
+
+
+_BEHAVIOURS: Mapping[Word, PeftBehaviour] = {"rejects": "raises", "wrong": "silent-wrong"}
 
 
 def _who_can(ranges: tuple[Span, ...] | None) -> str:
+    if ranges is None:
+        return "Which release loads it right can't be told from the adapter alone."
     if not ranges:
         return "No release is known that loads it right."
     return f"It loads right in PEFT {span_words(ranges)}."
 
 
+def without_consequences(findings: list[Finding], checkpoint: Checkpoint) -> list[Finding]:
+    """Leave out what rules for the layout of today find in a layout of before: it would lead astray."""
+    held = held_in(checkpoint)
+    if held is None or all(finding.rule != MEANING_CHANGED.id for finding in findings) or not has_other_layout(held):
+        return findings
+    return [finding for finding in findings if not finding.rule.startswith(_OF_THE_LAYOUT)]
+
+
+_OF_THE_LAYOUT = ("AF217", "AF218", "AF3", "AF4")
+
+
 def is_sound_but_for_its_age(report: Report) -> bool:
-    """Whether all errors of an adapter come from its being older than what the newest PEFT reads."""
-    aged = {METHOD_RETIRED.id, MEANING_CHANGED.id, *checked_elsewhere()}
-    return all(finding.rule in aged for finding in report.findings if finding.severity == "error")
+    """Whether all errors of an adapter can come from its being older than what the newest PEFT reads.
+
+    Of a layout that the newest no longer has, the rules about keys know nothing: their errors follow from its age.
+    """
+    errors = {finding.rule for finding in report.findings if finding.severity == "error"}
+    return not errors - checked_elsewhere() or not errors.isdisjoint({METHOD_RETIRED.id, MEANING_CHANGED.id})
 
 
 def consumer_findings(outcomes: Iterable[Outcome]) -> Iterator[Finding]:
