@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import adapter_format as af
-from adapter_format.layouts import layout_of
+from adapter_format.layouts import layout_names, layout_of
 from adapter_format.rules.registry import all_rules
 
 if TYPE_CHECKING:
@@ -135,6 +136,29 @@ def test_every_shape_stands_in_the_tables() -> None:
     assert layout is not None
     rows = set(re.findall(r"(?m)^\| `([\w-]+)` \| `([\w.]+)` \| `\[", main_text()))
     assert rows == {(kind.name, layout.roles[role].suffix) for kind in layout.kinds for role in kind.shapes}
+
+
+def chapters() -> dict[str, str]:
+    """Return the chapter of every method by its `peft_type`."""
+    text = (SPEC / "methods.md").read_text(encoding="utf-8")
+    parts = re.split(r"(?m)^### ([A-Z0-9_]+)$", text)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_every_method_has_a_chapter() -> None:
+    assert chapters().keys() == set(layout_names())
+
+
+@pytest.mark.parametrize("method", layout_names())
+def test_every_tensor_of_a_method_stands_in_its_chapter(method: str) -> None:
+    data = json.loads((ROOT / "schemas" / "layouts" / f"{method.lower()}.json").read_text(encoding="utf-8"))
+    rows = [line for line in chapters()[method].splitlines() if line.startswith("|")]
+    for role, declared in data["roles"].items():
+        assert any(f"`{role}`" in row and declared["suffix"] in row for row in rows), role
+    for kind in data["kinds"]:
+        row = next(row for row in rows if row.startswith(f"| `{kind['name']}` |"))
+        for role in kind["shapes"]:
+            assert data["roles"][role]["suffix"] in row, (kind["name"], role)
 
 
 def test_generated_parts_are_current() -> None:
