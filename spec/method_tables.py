@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 MUTATIONS = ROOT / "tests" / "oracle" / "method_behaviour.json"
-HARMLESS = ("warns, same", "silent, same")
+RULES = ROOT / "tests" / "oracle" / "behaviour.json"
 
 _KEYS = {
     MODULE: "`{prefix}` *module* `.{suffix}`",
@@ -36,7 +36,7 @@ _KEYS = {
 def overview() -> str:
     """Tabulate every method: releases, tensors, goldens, damages, and how PEFT and this project agree on them."""
     rows = []
-    goldens, damages = _goldens(), _damages()
+    goldens, former, damages = _goldens(), _former_goldens(), _damages()
     for layout in known_layouts():
         method = known_peft_types()[layout.peft_type]
         own = goldens.get(layout.peft_type, [])
@@ -48,13 +48,27 @@ def overview() -> str:
                 f"[{layout.peft_type}](#{layout.peft_type.lower()})",
                 f"{method.since} to {method.until or 'newest'}",
                 ", ".join(code(role.suffix) for role in _first(layout)),
-                f"{sum(verdict == 'same' for verdict in own)} of {len(own)}",
-                str(total) if total else "own rules",
-                f"{100 * agreed / total:.0f} %" if total else "see the rules",
+                _share(own),
+                _share(former.get(layout.peft_type, [])),
+                f"{total:,}" if total else "-",
+                f"{100 * agreed / total:.1f} %" if total else "-",
             )
         )
-    head = ("method", "PEFT", "tensors", "goldens that reload alike", "damages tried", "PEFT harmed or warned where we say so")
+    head = ("method", "PEFT", "tensors", "goldens", "of old releases", "damages", "agreement with PEFT")
     return table(head, rows)
+
+
+def _share(verdicts: list[str]) -> str:
+    return f"{sum(verdict == 'same' for verdict in verdicts)} of {len(verdicts)}" if verdicts else "-"
+
+
+def _former_goldens() -> Mapping[str, list[str]]:
+    """Return the verdicts of the newest PEFT on the goldens that old releases wrote."""
+    found: dict[str, list[str]] = {}
+    for golden in json.loads((GOLDEN / "releases" / "manifest.json").read_text(encoding="utf-8"))["goldens"]:
+        newest = list(golden["loads_in"].values())[-1]
+        found.setdefault(golden["peft_type"], []).append(newest["verdict"])
+    return found
 
 
 def _first(layout: Layout) -> list[Role]:
@@ -75,8 +89,6 @@ def _goldens() -> Mapping[str, list[str]]:
 
 def _damages() -> Mapping[str, collections.Counter[str]]:
     """Count, of each method, the damages that PEFT is harmed by or warns of where the rule is an error."""
-    from adapter_format.rules.registry import find_rule
-
     if not MUTATIONS.exists():
         return {}
     record = json.loads(MUTATIONS.read_text(encoding="utf-8"))["methods"]
@@ -84,10 +96,24 @@ def _damages() -> Mapping[str, collections.Counter[str]]:
     for method, goldens in record.items():
         counter = found[method] = collections.Counter()
         for rules in goldens.values():
-            for rule, behaviour in rules.items():
-                wrong = find_rule(rule).severity == "error" and behaviour in HARMLESS
+            for behaviour in rules.values():
+                wrong = behaviour.startswith("error") and behaviour.endswith("same")
                 counter["differs" if wrong else "agrees"] += 1
+    found["LORA"] = _lora_mutations()
     return found
+
+
+def _lora_mutations() -> collections.Counter[str]:
+    """Count the mutations of the rules themselves, which are made on LoRA."""
+    from adapter_format.rules.registry import find_rule
+
+    record = json.loads(RULES.read_text(encoding="utf-8"))["rules"]
+    counter: collections.Counter[str] = collections.Counter()
+    for rule, mutations in record.items():
+        for found in mutations.values():
+            harmed = found["behaviour"] == "raises" or found["outputs"] == "differ"
+            counter["differs" if find_rule(rule).severity == "error" and not harmed else "agrees"] += 1
+    return counter
 
 
 def chapters() -> str:
@@ -100,7 +126,9 @@ def _chapter(layout: Layout) -> Iterator[str]:
     until = f" to {method.until}; later releases do not know it" if method.until else ""
     yield f"### {layout.peft_type}"
     yield f"{layout.title}, PEFT {method.since}{until}. {_targets(layout)} {_biases(layout)}{_scale(layout)}".rstrip()
-    yield table(("tensor", "key", "what it is", "required when", "holds"), (_role(layout, r) for r in layout.roles.values()))
+    yield table(
+        ("tensor", "key", "what it is", "required when", "holds"), (_role(layout, r) for r in layout.roles.values())
+    )
     yield table(("kind", "applies when", "tensor and shape", "effect"), map(_kind(layout), layout.kinds))
     relations = {text: sentence for kind in layout.kinds for text, sentence in kind.relations.items()}
     if relations:
@@ -143,7 +171,9 @@ def _role(layout: Layout, role: Role) -> tuple[str, ...]:
     if role.dtypes:
         holds = " or ".join(role.dtypes)
     else:
-        holds = {"zeros": "zeros if untrained"}.get(role.untrained, "anything" if role.may_be_zero else "not only zeros")
+        holds = {"zeros": "zeros if untrained"}.get(
+            role.untrained, "anything" if role.may_be_zero else "not only zeros"
+        )
     return code(role.name), key, role.purpose, when, holds
 
 
