@@ -14,7 +14,15 @@ from adapter_format.consumers.peft import (
     loading_ranges,
     reasons_of_newest,
 )
-from adapter_format.rules.edits import DropTensors, RenameTensors, ReshapeTensors, SetConfig, WriteFile, mutation
+from adapter_format.rules.edits import (
+    DropConfig,
+    DropTensors,
+    RenameTensors,
+    ReshapeTensors,
+    SetConfig,
+    WriteFile,
+    mutation,
+)
 from adapter_format.rules.rule import Rule
 
 if TYPE_CHECKING:
@@ -40,12 +48,6 @@ _BONE = {
     "layers_pattern": None, "layers_to_transform": None,
 }  # fmt: skip
 _C3A = {**_COMMON, "peft_type": "C3A", "block_size": 4}
-_LORA_OF_07 = {
-    **_COMMON, "peft_type": "LORA", "r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "bias": "none",
-    "fan_in_fan_out": False, "init_lora_weights": True, "layers_pattern": None, "layers_to_transform": None,
-    "loftq_config": {}, "megatron_config": None, "megatron_core": "megatron.core",
-    "rank_pattern": {".*q_proj": 4}, "alpha_pattern": {"q_proj": 16},
-}  # fmt: skip
 
 METHOD_RETIRED = Rule(
     "AF228", "method-retired", "error", "REL-1", "A method that the newest PEFT no longer has",
@@ -59,7 +61,11 @@ MEANING_CHANGED = Rule(
     "AF229", "meaning-changed", "error", "REL-1", "The newest PEFT reads the file otherwise than the release that wrote it",
     "Layouts and formulas changed between releases: the newest refuses the file, or loads it and computes something else.",
     "Load it with one of the releases named, or train it again.", "silent-wrong",
-    (mutation("plain", _config(**_LORA_OF_07)),),
+    # The fields that PEFT 0.7 writes, no more and no fewer.
+    (mutation("plain", SetConfig("/rank_pattern", {".*q_proj": 4}), SetConfig("/alpha_pattern", {"q_proj": 16}),
+              DropConfig("/use_dora"), DropConfig("/use_rslora"), SetConfig("/layers_pattern", None),
+              SetConfig("/layers_to_transform", None), SetConfig("/loftq_config", {}),
+              SetConfig("/megatron_config", None), SetConfig("/megatron_core", "megatron.core")),),
     quotes=("OFT has been updated since PEFT 0.14.0",
             "AdaLoRA does not work when `total_step` is None, supply a value > 0."), pains=("P28",),
     note="Only where keys or config show the release that wrote the file: each writes all fields that it knows and no other.",
