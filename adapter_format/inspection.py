@@ -35,7 +35,8 @@ class ModuleGroup(NamedTuple):
     """Adapted modules that differ in nothing but the numbers in their paths.
 
     Attributes:
-        path: their path in the base model, with `*` for each number that differs.
+        path: their path in the base model, with `*` for each number that differs; of tensors that modules share, what they
+            share, in parentheses.
         modules: how many they are.
         kind: kind of base layer, as the layout calls it.
         rank: rank of the stored tensors; None if they do not agree on one.
@@ -89,6 +90,7 @@ class Inspection(NamedTuple):
         revision: its revision.
         task: the task type.
         square_root: whether the scale is alpha / sqrt(r) instead of alpha / r.
+        divisor: what alpha is divided by, as the layout says it; None for a method without a scale.
         settings: fields of the config that are not shown elsewhere and differ from PEFT's default.
         groups: the adapted modules.
         companions: the other tensors.
@@ -103,6 +105,7 @@ class Inspection(NamedTuple):
     revision: str | None
     task: str | None
     square_root: bool
+    divisor: str | None
     settings: Mapping[str, Any]
     groups: tuple[ModuleGroup, ...]
     companions: tuple[CompanionGroup, ...]
@@ -131,6 +134,7 @@ def inspect(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) ->
         _text(config.get("revision")),
         _text(config.get("task_type")),
         layout is not None and has_square_root(layout, config),
+        layout.scaling.get("divisor", "1") if layout is not None and layout.scaling else None,
         dict(_settings(config, layout)),
         tuple(_groups(anatomy, checkpoint)) if anatomy is not None else (),
         tuple(_companions(anatomy)) if anatomy is not None else (),
@@ -171,8 +175,15 @@ def _groups(anatomy: Anatomy, checkpoint: Checkpoint) -> Iterator[ModuleGroup]:
             for path in paths:
                 by_alpha.setdefault(alpha_at(by_path[path]), []).append(by_path[path])
             for alpha, modules in by_alpha.items():
-                shown = template if len(modules) > 1 else modules[0].path
+                shown = template if len(modules) > 1 else _shown(modules[0])
                 yield _group(anatomy.layout, shown, modules, alpha, square_root=square_root)
+
+
+def _shown(module: Module) -> str:
+    """Return what a unit is called: a module its path, shared tensors what they belong to."""
+    if module.kind.scope == MODULE:
+        return module.path
+    return f"(shared by the modules {module.path!r})" if module.path else "(of the whole)"
 
 
 def _group(layout: Layout, path: str, modules: list[Module], alpha: float | None, *, square_root: bool) -> ModuleGroup:

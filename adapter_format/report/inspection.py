@@ -57,12 +57,12 @@ def _facts(inspection: Inspection) -> Iterator[tuple[str, str]]:
         yield "task", elide(inspection.task, 80)
     if summary.ranks:
         yield "rank", span_of(summary.ranks)
-    if inspection.groups:
+    if inspection.groups and inspection.divisor is not None:
         yield "alpha", _known(sorted({group.alpha for group in inspection.groups if group.alpha is not None}))
-        formula = "alpha / sqrt(rank)" if inspection.square_root else "alpha / rank"
+        formula = _formula(inspection, " / ")
         scales = sorted({group.scale for group in inspection.groups if group.scale is not None})
         yield "scale", f"{_known(scales)} = {formula}" if scales else _known(scales)
-    if summary.modules is not None:
+    if summary.modules:
         yield "modules", f"{summary.modules:,}"
     if summary.tensors is not None:
         yield "tensors", f"{summary.tensors:,}"
@@ -109,25 +109,9 @@ def _bytes(inspection: Inspection, stored: int) -> str:
 
 def _module_table(groups: tuple[ModuleGroup, ...], width: int) -> Iterator[Line]:
     shown = groups[:_SHOWN_GROUPS]
-    symbols = _telling_symbols(groups)
-    alike = len({tuple(group.symbols) for group in groups}) == 1
-    kinds = len({group.kind for group in groups}) > 1
-    header = ["modules", *(["kind"] if kinds else []), "rank", " x ".join(symbols) if alike else "sizes"]
-    header += ["scale", "dtype", "parameters", "path"]
-    rows: list[list[str]] = []
-    for group in shown:
-        sizes = [(name, value) for name, value in group.symbols.items() if name in symbols]
-        rows.append(
-            [
-                f"{group.modules:,}",
-                *([group.kind] if kinds else []),
-                str(group.rank) if group.rank is not None else "?",
-                " x ".join(f"{value:,}" for _, value in sizes) if alike else ", ".join(f"{n} {v:,}" for n, v in sizes),
-                number(group.scale) if group.scale is not None else "?",
-                "/".join(group.dtypes),
-                f"{group.parameters:,}",
-            ]
-        )
+    columns = [column for column in _columns(groups, shown) if column is not None]
+    header = [name for name, _, _ in columns] + ["path"]
+    rows = list(zip(*(values for _, _, values in columns), strict=True))
     paths = [elide(group.path, 200) for group in shown]
     taken = sum(max(map(len, column)) + 2 for column in zip(header, *rows, strict=False))
     stem = _common_stem(paths) if taken + max(map(len, paths)) > width else ""
@@ -137,9 +121,42 @@ def _module_table(groups: tuple[ModuleGroup, ...], width: int) -> Iterator[Line]
         (*row, Span(path[len(stem) + bool(stem) :], "" if group.fits else "error"))
         for row, path, group in zip(rows, paths, shown, strict=True)
     ]
-    yield from table(header, cells, width, numeric="rlrrrlr" if kinds else "rrrrlr")
+    yield from table(header, cells, width, numeric="".join(alignment for _, alignment, _ in columns))
     if len(groups) > len(shown):
         yield line(Span(f"and {len(groups) - len(shown):,} more rows, which the JSON output lists", "dim"))
+
+
+def _columns(
+    groups: tuple[ModuleGroup, ...], shown: tuple[ModuleGroup, ...]
+) -> Iterator[tuple[str, str, list[str]] | None]:
+    """Yield name, alignment and cells of every column but the path; None for one that would say nothing."""
+    symbols = _telling_symbols(groups)
+    alike = len({tuple(group.symbols) for group in groups}) == 1
+    yield "modules", "r", [f"{group.modules:,}" for group in shown]
+    kinds = [group.kind for group in shown]
+    yield ("kind", "l", kinds) if len({group.kind for group in groups}) > 1 else None
+    has_rank = any(group.rank is not None for group in groups)
+    yield ("rank", "r", [str(group.rank) if group.rank is not None else "?" for group in shown]) if has_rank else None
+    sizes = [[(name, value) for name, value in group.symbols.items() if name in symbols] for group in shown]
+    if symbols and alike:
+        yield " x ".join(symbols), "r", [" x ".join(f"{value:,}" for _, value in found) for found in sizes]
+    elif symbols:
+        yield "sizes", "r", [", ".join(f"{name} {value:,}" for name, value in found) for found in sizes]
+    scales = [number(group.scale) if group.scale is not None else "?" for group in shown]
+    yield ("scale", "r", scales) if any(group.scale is not None for group in groups) else None
+    yield "dtype", "l", ["/".join(group.dtypes) for group in shown]
+    yield "parameters", "r", [f"{group.parameters:,}" for group in shown]
+
+
+def _formula(inspection: Inspection, slash: str, rank: str = "rank") -> str | None:
+    """Say how the scale is computed; None for a method without one."""
+    divisor = inspection.divisor
+    if divisor is None:
+        return None
+    text = rank if divisor == "r" else divisor if divisor.isidentifier() else f"({divisor})"
+    if inspection.square_root:
+        text = f"sqrt({text})"
+    return "alpha" if divisor == "1" else f"alpha{slash}{text}"
 
 
 def _telling_symbols(groups: tuple[ModuleGroup, ...]) -> tuple[str, ...]:
@@ -181,7 +198,7 @@ def inspection_to_dict(inspection: Inspection) -> dict[str, Any]:
         "base_model": inspection.base,
         "revision": inspection.revision,
         "task_type": inspection.task,
-        "scale_formula": "alpha/sqrt(r)" if inspection.square_root else "alpha/r",
+        "scale_formula": _formula(inspection, "/", rank="r"),
         "settings": {name: _finite(value) for name, value in inspection.settings.items()},
         "modules": [_group_to_dict(group) for group in inspection.groups],
         "companions": [group._asdict() for group in inspection.companions],
