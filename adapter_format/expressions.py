@@ -170,7 +170,7 @@ def _evaluate(node: ast.expr, scope: Scope) -> Any:
         case ast.Call(ast.Name(name), arguments):
             reduction = _reduction(node)
             if reduction is not None:
-                return _reduce(reduction, arguments, scope)
+                return _reduce(reduction, node, scope)
             return _guarded(scope.functions[name].compute, *(_evaluate(argument, scope) for argument in arguments))
     raise ValueError(f"{ast.unparse(node)!r} is not in the language of layouts")
 
@@ -183,16 +183,23 @@ def _guarded(compute: Callable[..., Any], *values: Any) -> Any:
         raise UnknownSymbolError(repr(values)[:80]) from None
 
 
-def _reduce(reduction: str, arguments: list[ast.expr], scope: Scope) -> Any:
-    import ast
-
+def _reduce(reduction: str, node: ast.Call, scope: Scope) -> Any:
     if scope.over is None:
         raise UnknownSymbolError(reduction)
-    units, *what = (ast.unparse(argument) for argument in arguments)
-    found = scope.over(units, what[0] if what else "1")
+    units, what = _gone_over(node)
+    found = scope.over(units, what)
     if not found and reduction not in ("total", "number"):
         raise UnknownSymbolError(units)
     return _REDUCTIONS[reduction](found)
+
+
+@functools.cache
+def _gone_over(node: ast.Call) -> tuple[str, str]:
+    """Return which units a function goes over, and the expression whose values it takes."""
+    import ast
+
+    units, *what = map(ast.unparse, node.args)
+    return units, what[0] if what else "1"
 
 
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {

@@ -103,7 +103,11 @@ class Frame(NamedTuple):
             if units == "modules":
                 if not self.others:
                     raise UnknownSymbolError(units)
-                return [evaluate(what, Scope(other, FUNCTIONS)) for other in self.others]
+                if not what.isidentifier():
+                    return [evaluate(what, Scope(other, FUNCTIONS)) for other in self.others]
+                if not all(what in other for other in self.others):
+                    raise UnknownSymbolError(what)
+                return [other[what] for other in self.others]
             return [evaluate(what, self.scope(symbols, number)) for number in _numbers(symbols, units)]
 
         return Scope(symbols, FUNCTIONS, over, rename)

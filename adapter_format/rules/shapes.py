@@ -194,7 +194,7 @@ def _describe(name: str, found: list[tuple[Module, ShapeFault]], anatomy: Anatom
     shape = list(info.shape)
     declared = module.kind.shapes.get(role_name(fault.role))
     expected = format_shape(declared) if declared is not None else "none"
-    concerned = len({module.path for module, _ in found})
+    concerned = len({module.path for module, _ in found if module.kind.scope == MODULE})
     own = {MODULE: f"{concerned} of {len(anatomy.modules)} modules", CATEGORY: "shared tensors"}
     count = own.get(module.kind.scope, "tensors of the adapter as a whole")
     where = f"first `{module.path}`, " if module.path else ""

@@ -406,6 +406,7 @@ def _draw_units(
         for path in paths:
             plans[path] = first._replace(path=path)
             bases[path] = (one, {name: value for name, value in base.items() if name in BASE_FEATURES})
+    plans |= _planned_together(layout, bases, plans, find, wanted)
     _draw_patterns(draw, layout, found, config, plans, bases, find, wanted)
     units = list(plans.values())
     for scope in dict.fromkeys(kind.scope for kind in _shared_kinds(layout)):
@@ -592,8 +593,7 @@ def _replanned(
     changed: dict[str, Plan] = {}
     for path, (one, base) in bases.items():
         old = plans[path]
-        given = {symbol: old.symbols[symbol] for symbol in layout.values if symbol in old.symbols}
-        symbols = {**given, **base, value.symbol: chosen}
+        symbols = {**_settings_of(layout, old), **base, value.symbol: chosen}
         if any(name in one.kinds[0].indexed for name in one.kinds[0].draws):
             return None
         plan = plan_unit(layout, path, one.kinds, symbols, find, wanted, old.rest)
@@ -601,6 +601,30 @@ def _replanned(
             return None
         changed[path] = plan
     return changed
+
+
+def _planned_together(
+    layout: Layout,
+    bases: Mapping[str, tuple[_Series, dict[str, Any]]],
+    plans: Mapping[str, Plan],
+    find: Callable[[str], Any],
+    wanted: Callable[[str], bool],
+) -> dict[str, Plan]:
+    """Plan modules anew whose sizes depend on all modules; none if the layout has no such sizes."""
+    if not any("_over(modules" in text for plan in plans.values() for text in plan.kind.relations):
+        return {}
+    found: dict[str, Plan] = {}
+    others = [{**_settings_of(layout, plans[path]), **base} for path, (_, base) in bases.items()]
+    for (path, plan), symbols in zip(plans.items(), others, strict=True):
+        changed = plan_unit(layout, path, [plan.kind], symbols, find, wanted, plan.rest, others)
+        if changed is None or not _is_complete(changed, wanted) or not _is_positive(layout, changed, wanted):
+            reject()
+        found[path] = changed
+    return found
+
+
+def _settings_of(layout: Layout, plan: Plan) -> Symbols:
+    return {symbol: plan.symbols[symbol] for symbol in layout.values if symbol in plan.symbols}
 
 
 def _is_complete(plan: Plan, wanted: Callable[[str], bool]) -> bool:
