@@ -35,8 +35,8 @@ class ModuleGroup(NamedTuple):
     """Adapted modules that differ in nothing but the numbers in their paths.
 
     Attributes:
-        path: their path in the base model, with `*` for each number that differs; of tensors that modules share, what they
-            share, in parentheses.
+        path: their path in the base model, with `*` for each number that differs; of tensors that modules share, whose
+            they are, in parentheses.
         modules: how many they are.
         kind: kind of base layer, as the layout calls it.
         rank: rank of the stored tensors; None if they do not agree on one.

@@ -59,8 +59,8 @@ class Survey(NamedTuple):
     Attributes:
         entries: all keys, in their order.
         layers: paths of the adapted modules of all adapters.
-        adapters: names of the adapters, in the order of their first tensors; none for a method that keeps one adapter in a
-            model, without a name.
+        adapters: names of the adapters, in the order of their first tensors; none for a method that keeps one adapter
+            in a model, without a name.
         is_nameless: whether there is an adapter without a name.
         prefix: what the keys lack in front.
         depth: number of leading parts of a key that are the prefix.

@@ -1,4 +1,4 @@
-"""The pages about every method, computed from the layouts, the releases of PEFT, the goldens and the oracle's records."""
+"""The page about the methods, computed from the layouts, PEFT's releases, the goldens and the oracle's records."""
 
 from __future__ import annotations
 
@@ -126,9 +126,8 @@ def _chapter(layout: Layout) -> Iterator[str]:
     until = f" to {method.until}; later releases do not know it" if method.until else ""
     yield f"### {layout.peft_type}"
     yield f"{layout.title}, PEFT {method.since}{until}. {_targets(layout)} {_biases(layout)}{_scale(layout)}".rstrip()
-    yield table(
-        ("tensor", "key", "what it is", "required when", "holds"), (_role(layout, r) for r in layout.roles.values())
-    )
+    roles = (_role(layout, role) for role in layout.roles.values())
+    yield table(("tensor", "key", "what it is", "required when", "holds"), roles)
     yield table(("kind", "applies when", "tensor and shape", "effect"), map(_kind(layout), layout.kinds))
     relations = {text: sentence for kind in layout.kinds for text, sentence in kind.relations.items()}
     if relations:

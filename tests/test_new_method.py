@@ -41,7 +41,11 @@ for rule in DAMAGES:
 loaded = af.load(place / "sound")
 af.save(place / "again", loaded.tensors, loaded.config)
 size = af.expected_size([(8, 6)], r=2, peft_type="GATED_BANK", config={"bank_rows": 5, "use_gate": True})
-state = {"base_model.model.q.bank_down.x.weight": 1, "base_model.model.q.bank_up.x.weight": 2, "base_model.bank_rows.x": 3}
+state = {
+    "base_model.model.q.bank_down.x.weight": 1,
+    "base_model.model.q.bank_up.x.weight": 2,
+    "base_model.bank_rows.x": 3,
+}
 print(json.dumps({
     "sound": [f.rule for f in sound.findings if f.severity != "info"],
     "bytes": [sound.summary.bytes, sound.summary.expected_bytes],

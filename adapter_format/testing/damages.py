@@ -108,7 +108,10 @@ def _is_conditional(layout: Layout, unit: GeneratedModule, name: str) -> bool:
 
 
 def _single(unit: GeneratedModule, layout: Layout, *, conditional: bool | None = None) -> list[str]:
-    """Return the keys of a unit's tensors that the config calls for, or not; no numbered ones, nor what the base decides."""
+    """Return the keys of a unit's tensors that the config calls for, or not.
+
+    Numbered ones are left out, and those of which only the base decides whether they are there.
+    """
     return [
         key
         for name, key in unit.keys.items()
