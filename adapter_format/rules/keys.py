@@ -209,7 +209,9 @@ def check_roles(checkpoint: Checkpoint) -> Iterator[Finding]:
             if definition.missing == "unknown" or not parts.has_role(unit, role, declared):
                 continue
             absent = role not in stored or _missing_numbers(anatomy, unit, role)
-            if absent and unit.symbols.get(definition.counted_as) != 0:
+            count = unit.symbols.get(definition.counted_as)
+            # Where shapes contradict each other, how many there are to be may not be known.
+            if absent and count != 0 and not (count is None and definition.counted_as and unit.faults):
                 lacking.setdefault(role, []).extend(group)
         for role in stored:
             if not parts.has_role(unit, role, declared):
