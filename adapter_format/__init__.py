@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from adapter_format.extract import adapter_names, extract_adapter
     from adapter_format.findings import Finding, Location, Report, Summary, Unchecked
     from adapter_format.limits import Limits
+    from adapter_format.outcomes import Outcome, Reason
     from adapter_format.saving import save, save_all
     from adapter_format.size import PredictedSize, expected_size
     from adapter_format.storage.atomic import SaveError
@@ -36,7 +37,9 @@ _HOMES = {
     "Header": "storage.safetensors_header",
     "Limits": "limits",
     "Location": "findings",
+    "Outcome": "outcomes",
     "PredictedSize": "size",
+    "Reason": "outcomes",
     "RefusedError": "errors",
     "SaveError": "storage.atomic",
     "Report": "findings",
@@ -65,7 +68,9 @@ __all__ = [
     "Header",
     "Limits",
     "Location",
+    "Outcome",
     "PredictedSize",
+    "Reason",
     "RefusedError",
     "Report",
     "SaveError",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from adapter_format.anatomy import dissect
 from adapter_format.conditions import holds, lookup_in
@@ -12,12 +12,14 @@ from adapter_format.consumers.history import Span, newest, written_by
 from adapter_format.layouts import layout_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from adapter_format.anatomy import Anatomy
     from adapter_format.checkpoint import Checkpoint
     from adapter_format.modules import Module
     from adapter_format.tensors import TensorInfo
+
+T = TypeVar("T")
 
 PREFIX = "base_model.model."
 _ROLE = re.compile(r"base_model\.model\.(?P<path>.+)\.(?:lora|hada|lokr)_[^.]+(?:\.weight)?")
@@ -44,6 +46,7 @@ class Held:
         self.tensors = tensors
         self.containers = containers
         self._anatomy = anatomy
+        self._computed: dict[tuple[str, ...], Any] = {}
 
     @property
     def method(self) -> str:
@@ -72,6 +75,13 @@ class Held:
     def writer(self) -> Span:
         """The releases that can have written it; the newest where none did, for others write what is read today."""
         return written_by(self.config) or Span(newest(), newest())
+
+    def once(self, name: tuple[str, ...], compute: Callable[[], T]) -> T:
+        """Return what was computed under a name, computing it the first time."""
+        if name not in self._computed:
+            self._computed[name] = compute()
+        found: T = self._computed[name]
+        return found
 
     def meets(self, conditions: Mapping[str, Mapping[str, Any]]) -> bool:
         """Whether the config meets conditions, absent fields being null."""

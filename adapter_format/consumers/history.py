@@ -32,7 +32,7 @@ def releases() -> tuple[str, ...]:
 
 def newest() -> str:
     """Return the newest release that is known here."""
-    found: str = _history()["releases"][-1]
+    found: str = load_schema("adapter_config")["x-peft-newest"]
     return found
 
 
@@ -41,16 +41,15 @@ def _history() -> dict[str, Any]:
 
 
 @functools.cache
-def _places() -> Mapping[str, int]:
-    return {release: place for place, release in enumerate(releases())}
+def _number(release: str) -> tuple[int, ...]:
+    return tuple(map(int, release.split(".")))
 
 
 def is_within(release: str, limits: Mapping[str, str]) -> bool:
     """Whether a release lies from `since` to `until` of `limits`; without one of them there is no such limit."""
-    places = _places()
-    place = places[release]
-    return ("since" not in limits or places[limits["since"]] <= place) and (
-        "until" not in limits or place <= places[limits["until"]]
+    number = _number(release)
+    return ("since" not in limits or _number(limits["since"]) <= number) and (
+        "until" not in limits or number <= _number(limits["until"])
     )
 
 
@@ -82,7 +81,7 @@ def written_by(config: Mapping[str, Any]) -> Span | None:
     stamp = config.get("peft_version")
     if isinstance(stamp, str):
         release = stamp.partition("@")[0].partition(".dev")[0]
-        return Span(release, release) if release in _places() else None
+        return Span(release, release) if release in releases() else None
     method = config.get("peft_type")
     if not isinstance(method, str):
         return None

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 _STEPS = 2_000_000
+_SPECIAL = frozenset("\\^$*+?{}[]|()\n")
 _MATCHING: dict[str, Callable[[str, str, Budget | None], bool]] = {
     "dotted": dotted_key_matches,
     "regex": pattern_key_matches,
@@ -85,10 +86,21 @@ def sizes(patterns: Patterns, paths: Iterable[str], choice: str, matching: str) 
 
 
 def _matches(matching: str, key: str, path: str, budget: Budget) -> bool:
+    if _SPECIAL.isdisjoint(key):
+        # A plain name: most patterns are, and thousands of them may stand in one config.
+        start = len(path) - len(key)
+        if start > 0:
+            return path[start - 1] == "." and _same(key, path[start:])
+        return start == 0 and matching == "regex" and _same(key, path)
     try:
         return _MATCHING[matching](key, path, budget)
     except PatternError:
         return False
+
+
+def _same(key: str, tail: str) -> bool:
+    """Whether a name is that of a pattern, in which a dot stands for any character."""
+    return key == tail or all(mine in (".", its) for mine, its in zip(key, tail, strict=True))
 
 
 def layer_number(path: str, names: tuple[str, ...], counts: str) -> int | None:

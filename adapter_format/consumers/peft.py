@@ -9,7 +9,7 @@ from adapter_format.config import CONFIG_NAME, WEIGHTS_NAME
 from adapter_format.config_fields import fields_of, known_peft_types, value_since
 from adapter_format.consumers.held import PREFIX, Held
 from adapter_format.consumers.history import Span, fields_at, is_within, methods_at, newest, releases
-from adapter_format.consumers.matching import layer_number, sizes
+from adapter_format.consumers.matching import Patterns, Sizes, layer_number, sizes
 from adapter_format.consumers.signs import patterns_of, places_of
 from adapter_format.findings import Location
 from adapter_format.outcomes import RIGHT, Outcome, Reason, Word, outcome_of
@@ -216,8 +216,7 @@ def _patterns(held: Held, release: str) -> Iterator[Reason]:
         for name in ("rank_pattern", "alpha_pattern")
         if is_set(held.config.get(name))
     ]
-    meant = sizes(patterns, held.paths, writer["choice"], writer["matching"])
-    found = sizes(patterns, held.paths, reader["choice"], reader["matching"])
+    meant, found = (_sizes(held, patterns, regime["choice"], regime["matching"]) for regime in (writer, reader))
     if not held.paths or meant is None or found is None:
         text = f"{reader['why']}; whether that changes anything depends on the modules."
         yield Reason("unknown", "layout", text, places[0])
@@ -231,6 +230,10 @@ def _patterns(held: Held, release: str) -> Iterator[Reason]:
                 f"not {short_value(meant[path][index])}."
             )
             yield Reason(word, "layout", text, places[0 if what == "rank" else -1])  # type: ignore[arg-type]
+
+
+def _sizes(held: Held, patterns: Patterns, choice: str, matching: str) -> dict[str, Sizes] | None:
+    return held.once(("sizes", choice, matching), lambda: sizes(patterns, held.paths, choice, matching))
 
 
 def _layers(held: Held, release: str) -> Iterator[Reason]:
@@ -289,6 +292,7 @@ def reasons_of_newest(held: Held) -> Iterator[Reason]:
     elif known is not None:
         yield from (reason for reason in _changes(held, newest(), all_of_them=False) if reason.kind == "layout")
         yield from _patterns(held, newest())
-        written = _layer_regime(held.writer.last)
-        if written is not None and not _lost_modules(held, written["counts"]):
-            yield from _layers(held, newest())
+        if is_set(held.config.get("layers_to_transform")):
+            written = _layer_regime(held.writer.last)
+            if written is not None and not _lost_modules(held, written["counts"]):
+                yield from _layers(held, newest())

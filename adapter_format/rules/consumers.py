@@ -24,6 +24,7 @@ from adapter_format.rules.edits import (
     mutation,
 )
 from adapter_format.rules.rule import Rule
+from adapter_format.schema_words import short_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -177,7 +178,7 @@ def _finding(outcome: Outcome, rule: Rule, reasons: list[Reason]) -> Finding:
     droppable = bool(reasons) and all(reason.field for reason in reasons)
     text = reasons[0].message
     if len(reasons) > 1:
-        names = [f"`{(reason.location.pointer or '')[1:]}`" for reason in reasons[:_SHOWN]]
+        names = [_shown((reason.location.pointer or "")[1:]) for reason in reasons[:_SHOWN]]
         more = f" and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
         text = (
             f"{text} The same goes for {', '.join(names[1:])}{more}."
@@ -189,6 +190,10 @@ def _finding(outcome: Outcome, rule: Rule, reasons: list[Reason]) -> Finding:
         mend = f"`adapter-format fix --target {outcome.name}=={outcome.version}` drops them; all hold their defaults."
     found = rule.finding(text, [reason.location for reason in reasons], mend=mend)
     return found._replace(fixable=droppable)
+
+
+def _shown(name: str) -> str:
+    return "`" + short_value(name).strip('"') + "`"
 
 
 CHECKS = (check_newest,)
