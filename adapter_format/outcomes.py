@@ -17,7 +17,7 @@ something else than was saved."""
 RIGHT: frozenset[Word] = frozenset(("ok", "warns", "drops"))
 """The outcomes after which the model computes what was saved."""
 
-Kind = Literal["method", "field", "value", "layout"]
+Kind = Literal["method", "field", "value", "layout", "defect"]
 
 
 class Reason(NamedTuple):
@@ -25,7 +25,8 @@ class Reason(NamedTuple):
 
     Attributes:
         outcome: what it comes to by itself.
-        kind: what the program does not know, or reads otherwise: a method, a field, a value or a layout.
+        kind: what the program does not know, or reads otherwise: a method, a field, a value or a layout; or `defect`,
+            for what is wrong with the adapter whoever reads it.
         message: one sentence.
         location: where in the adapter it is.
         mend: what to do, one sentence; empty if there is nothing but another release.

@@ -16,7 +16,7 @@ from adapter_format.findings import SEVERITIES, Finding, Location, Report, Summa
 from adapter_format.limits import DEFAULT_LIMITS, Limits
 from adapter_format.places import with_offsets
 from adapter_format.reading import adapter_directory, checkpoint_in_memory, is_adapter, read_checkpoint
-from adapter_format.rules.consumers import consumer_findings, without_consequences
+from adapter_format.rules.consumers import consumer_findings, with_defects, without_consequences
 from adapter_format.rules.registry import DATA_CHECK, HEADER_CHECKS, find_rule
 from adapter_format.storage.safetensors_header import UNKNOWN
 from adapter_format.targets import UNDECIDED
@@ -63,8 +63,9 @@ def validate(
     if data:
         findings += _scan_values(directory, checkpoint, progress)
     outcomes = outcomes_for(requests, checkpoint)
+    told = with_defects(outcomes, findings)
     findings += consumer_findings(outcomes)
-    return _report(os.fspath(path), checkpoint, findings, data=data)._replace(consumers=outcomes)
+    return _report(os.fspath(path), checkpoint, findings, data=data)._replace(consumers=told)
 
 
 def outcomes_for(requests: Sequence[Request], checkpoint: Checkpoint) -> tuple[Outcome, ...]:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from adapter_format.config import CONFIG_NAME
 from adapter_format.consumers.held import held_in
-from adapter_format.consumers.history import span_words
+from adapter_format.consumers.history import newest, span_words
 from adapter_format.consumers.peft import (
     checked_elsewhere,
     has_other_layout,
     loading_ranges,
     reasons_of_newest,
 )
+from adapter_format.outcomes import Reason, outcome_of
 from adapter_format.rules.edits import (
     DropConfig,
     DropTensors,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from adapter_format.checkpoint import Checkpoint
     from adapter_format.consumers.history import Span
     from adapter_format.findings import Finding, PeftBehaviour, Report, Severity
-    from adapter_format.outcomes import Kind, Outcome, Reason, Word
+    from adapter_format.outcomes import Kind, Outcome, Word
 
 
 def _config(**fields: Any) -> WriteFile:
@@ -172,6 +173,31 @@ def consumer_findings(outcomes: Iterable[Outcome]) -> Iterator[Finding]:
                 by_kind.setdefault(reason.kind, []).append(reason)
         for kind, reasons in by_kind.items():
             yield _finding(outcome, _BY_KIND[kind], reasons)
+
+
+def with_defects(outcomes: Iterable[Outcome], findings: Iterable[Finding]) -> tuple[Outcome, ...]:
+    """Add to the outcomes what the adapter's defects do, which was measured with the newest release only."""
+    about_releases = {METHOD_RETIRED.id, MEANING_CHANGED.id, *checked_elsewhere()}
+    errors = [finding for finding in findings if finding.severity == "error" and finding.rule not in about_releases]
+    return tuple(_with_defects(outcome, errors) for outcome in outcomes) if errors else tuple(outcomes)
+
+
+def _with_defects(outcome: Outcome, errors: list[Finding]) -> Outcome:
+    if outcome.version == newest():
+        reasons = [
+            Reason(
+                "rejects" if error.peft == "raises" else "wrong",
+                "defect",
+                f"{error.rule}: {error.message}",
+                error.location,
+            )
+            for error in errors
+        ]
+    else:
+        names = ", ".join(dict.fromkeys(error.rule for error in errors))
+        text = f"The adapter has defects ({names}), whose effect is known for PEFT {newest()} only."
+        reasons = [Reason("unknown", "defect", text, errors[0].location)]
+    return outcome_of(outcome.name, outcome.version, [*outcome.reasons, *reasons])
 
 
 def _finding(outcome: Outcome, rule: Rule, reasons: list[Reason]) -> Finding:

@@ -166,6 +166,16 @@ def test_a_field_that_counts_is_not_fixable() -> None:
     assert [finding.fixable for finding in report.findings if finding.rule == "AF802"] == [False]
 
 
+def test_a_defect_shows_in_the_outcome_of_the_release_that_it_was_measured_with(adapter: Path) -> None:
+    header, _, rest = (adapter / WEIGHTS).read_bytes().partition(b"base_model.model.lin0.lora_A")
+    (adapter / WEIGHTS).write_bytes(header + b"base_model.model.lin9.lora_A" + rest)
+    report = af.validate(adapter, consumers=["peft", "peft==0.20.0"])
+    assert not report.ok
+    assert [outcome.outcome for outcome in report.consumers] == ["wrong", "unknown"]
+    assert {reason.kind for reason in report.consumers[0].reasons} == {"defect"}
+    assert not [finding for finding in report.findings if finding.rule.startswith("AF8")]
+
+
 def test_without_a_question_there_is_no_answer(adapter: Path) -> None:
     assert af.validate(adapter).consumers == ()
 
