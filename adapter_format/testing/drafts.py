@@ -168,7 +168,7 @@ def _(edit: e.TransposeTensors, draft: Draft) -> bool:
 def _(edit: e.CastTensors, draft: Draft) -> bool:
     for key, stored in draft.tensors.items():
         if re.search(edit.pattern, key):
-            numbers = np.frombuffer(stored.data, "<f4").astype("f8")
+            numbers = np.frombuffer(stored.data, DTYPES[stored.dtype].array_name).astype("f8")
             draft.tensors[key] = Stored(edit.dtype, stored.shape, encode(numbers, edit.dtype))
     return True
 
