@@ -263,7 +263,8 @@ def check_siblings(checkpoint: Checkpoint) -> Iterator[Finding]:
         if len(signatures) != 2:
             continue
         odd, usual = sorted(signatures.values(), key=len)
-        if len(odd) == 1 and len(usual) >= _SIBLINGS_NEEDED - 1:
+        known = [{name for name, _ in signature} for signature in signatures]
+        if known[0] == known[1] and len(odd) == 1 and len(usual) >= _SIBLINGS_NEEDED - 1:
             stored = _shapes(anatomy.modules[odd[0]])
             text = f"`{odd[0]}` is stored as {stored}, its {len(usual)} siblings `{template}` as {_shapes(anatomy.modules[usual[0]])}."
             yield SIBLING_SHAPE.finding(text, places(info.name for info in anatomy.modules[odd[0]].roles.values()))

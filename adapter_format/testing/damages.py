@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from hypothesis import strategies as st
 
 from adapter_format.conditions import is_set
 from adapter_format.constraints import broken_constraints
+from adapter_format.dtypes import DTYPES
 from adapter_format.expressions import names_in
 from adapter_format.keys import spelled
 from adapter_format.layouts import MODULE, Layout, auxiliary, index_of, layout_of, role_name
@@ -20,7 +22,7 @@ from adapter_format.targets import ENDINGS, ends_with_name
 from adapter_format.testing.generated import GeneratedAdapter, GeneratedModule, fill
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from adapter_format.layouts import Kind, Role
     from adapter_format.testing.examples import Stored
@@ -73,9 +75,14 @@ def damage(
     """
     layout = layout_of(adapter.config["peft_type"])
     damaged = DAMAGES[rule](Case(choose, layout, adapter)) if layout is not None else None
-    if damaged is None or layout is None or any(broken_constraints(damaged.config, layout.peft_type)):
+    if damaged is None or layout is None:
         return None
-    return damaged._replace(breaks=rule)
+    before, after = (set(_broken(config, layout.peft_type)) for config in (adapter.config, damaged.config))
+    return damaged._replace(breaks=rule) if after <= before else None
+
+
+def _broken(config: Mapping[str, Any], method: str) -> Iterator[str]:
+    return (constraint.id for constraint in broken_constraints(config, method))
 
 
 def _renamed(adapter: GeneratedAdapter, rename: Callable[[str], str]) -> GeneratedAdapter:
@@ -222,10 +229,15 @@ def _has_tied_or_stacked(case: Case) -> bool:
     return any(case.adapter.config.get(case.layout.targets.get(name, "")) for name in ("parameters", "tying"))
 
 
+def _has_stored_modules(case: Case) -> bool:
+    """Whether the file names any module; some methods store nothing for single ones."""
+    return any(module.keys for module in case.adapter.modules)
+
+
 def _target_list(case: Case) -> list[str]:
     """Return the names that the config targets, none if it has no list of them or no module is stored."""
     names = case.adapter.config.get(case.layout.targets.get("modules", ""))
-    return names if isinstance(names, list) and case.adapter.modules else []
+    return names if isinstance(names, list) and _has_stored_modules(case) else []
 
 
 def _drop_target(case: Case) -> GeneratedAdapter | None:
@@ -248,7 +260,7 @@ def _string_target(case: Case) -> GeneratedAdapter | None:
     fields = [case.layout.targets.get(name, "") for name in ("layers", "layers_pattern")]
     if _has_tied_or_stacked(case) or any(case.adapter.config.get(name) is not None for name in fields):
         return None
-    if not case.adapter.modules or case.layout.targets.get("matching") == ENDINGS:
+    if not _has_stored_modules(case) or case.layout.targets.get("matching") == ENDINGS:
         return None
     return _configured(case.adapter, **{case.layout.targets["modules"]: _UNKNOWN})
 
@@ -302,7 +314,7 @@ def _bad_pattern(case: Case) -> GeneratedAdapter | None:
 
 
 def _unmatched_pattern(case: Case) -> GeneratedAdapter | None:
-    if case.adapter.config.get(case.layout.targets.get("parameters", "")) or not case.adapter.modules:
+    if case.adapter.config.get(case.layout.targets.get("parameters", "")) or not _has_stored_modules(case):
         return None
     return _in_table(case, _UNKNOWN)
 
@@ -356,7 +368,9 @@ def _cast_index(case: Case) -> GeneratedAdapter | None:
     if not keys:
         return None
     key = case.choose(keys)
-    return _with(case.adapter, key, fill(key, "F32", case.adapter.tensors[key].shape, case.adapter.tensors))
+    stored = case.adapter.tensors[key]
+    numbers = np.frombuffer(stored.data, DTYPES[stored.dtype].array_name).astype("<f4")
+    return _with(case.adapter, key, stored._replace(dtype="F32", data=numbers.tobytes()))
 
 
 def _drop_saved(case: Case) -> GeneratedAdapter | None:
