@@ -91,7 +91,7 @@ def predict(
         plan = plan_unit(layout, path, kinds[layers[path]], own, find, wanted, others=features.values())
         if plan is None:
             d_in, d_out = own["d_in"], own["d_out"]
-            raise UsageError(f"{layout.title} can't adapt {path!r} of {d_in} x {d_out} features with these settings.")
+            raise UsageError(f"{layout.title} can't adapt a module of {d_in} x {d_out} features with these settings.")
         plans.append(plan)
     plans += plan_shared(layout, plans, given(""), find, wanted)
     for plan in plans:
