@@ -23,13 +23,14 @@ def exact_size(nbytes: int) -> str:
 
 
 def size(nbytes: int) -> str:
-    """Say a size in decimal units with one place, rounded down: 33,554,432 bytes are `33.5 MB`."""
+    """Say a size in decimal units with one place, rounded: 33,554,432 bytes are `33.6 MB`."""
     if nbytes < 1000:
         return count(nbytes, "byte")
-    step = 0
-    while nbytes >= 1000 ** (step + 2) and step < len(_UNITS) - 1:
-        step += 1
-    tenths = nbytes * 10 // 1000 ** (step + 1)
+    for step in range(len(_UNITS)):
+        unit = 1000 ** (step + 1)
+        tenths = (nbytes * 20 + unit) // (2 * unit)
+        if tenths < 10_000:  # else rounding has made it one of the next unit
+            break
     return f"{tenths // 10:,}.{tenths % 10} {_UNITS[step]}"
 
 

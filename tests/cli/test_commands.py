@@ -130,7 +130,7 @@ def test_the_size_of_the_usual_7b_adapter(capsys: Captured, modules: list[object
     text = _text(capsys, *SEVEN_B, *modules)
 
     assert "16,777,216" in text
-    assert "33,554,432 (33.5 MB)" in text
+    assert "33,554,432 (33.6 MB)" in text
     entry = _json(capsys, *SEVEN_B, *modules)
     assert (entry["parameters"], entry["bytes"]) == (16_777_216, 33_554_432)
 

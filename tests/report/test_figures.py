@@ -15,14 +15,16 @@ from adapter_format.report.figures import count, figures, number, size, span_of
         (1, "1 byte"),
         (999, "999 bytes"),
         (1000, "1.0 kB"),
-        (999_999, "999.9 kB"),
-        (33_554_432, "33.5 MB"),
-        (13_476_831_232, "13.4 GB"),
+        (65_664, "65.7 kB"),
+        (999_949, "999.9 kB"),
+        (999_950, "1.0 MB"),
+        (33_554_432, "33.6 MB"),
+        (13_476_831_232, "13.5 GB"),
         (10**12, "1.0 TB"),
         (10**30, "1,000,000,000,000.0 EB"),
     ],
 )
-def test_a_size_is_decimal_and_rounded_down(nbytes: int, text: str) -> None:
+def test_a_size_is_decimal_and_rounded(nbytes: int, text: str) -> None:
     assert size(nbytes) == text
 
 
