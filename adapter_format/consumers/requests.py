@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from adapter_format.consumers import peft
@@ -47,7 +48,7 @@ def read_requests(texts: Iterable[str]) -> tuple[Request, ...]:
     """Read `NAME` or `NAME==VERSION`, each once, in the order of the texts.
 
     Raises:
-        UsageError: a name or a version is not known; the message lists those that are.
+        UsageError: a name or a version is not known, or the text has another form.
     """
     return tuple(dict.fromkeys(read_request(text) for text in texts))
 
@@ -57,11 +58,31 @@ def read_request(text: str) -> Request:
     name, sign, version = (part.strip() for part in text.partition("=="))
     consumer = CONSUMERS.get(name.lower())
     if consumer is None:
+        if _OTHER_FORM.match(name):
+            raise UsageError(f"A consumer is written NAME==VERSION, such as {_EXAMPLE}; found {text[:80]!r}.")
         known = ", ".join(CONSUMERS)
         raise UsageError(f"No consumer is called {name[:80]!r}; known here: {known}.")
     if not sign:
         return Request(name.lower(), consumer.newest())
+    if not version:
+        raise UsageError(f"A consumer is written NAME==VERSION, such as {_EXAMPLE}; found {text[:80]!r}.")
     if version not in consumer.versions():
-        known = ", ".join(consumer.versions())
-        raise UsageError(f"{name} has no release {version[:80]!r} that is known here; there are: {known}.")
+        near = _nearest_version(version, consumer.versions())
+        first, last = consumer.versions()[0], consumer.versions()[-1]
+        hint = f"did you mean {near}?" if near else f"those known are from {first} to {last}."
+        raise UsageError(f"{name} has no release {version[:80]!r} that is known here; {hint}")
     return Request(name.lower(), version)
+
+
+_EXAMPLE = "peft==0.13.2"
+_OTHER_FORM = re.compile(rf"(?i)(?:{'|'.join(CONSUMERS)})\s*(?:[<>=!~@-]|v?\d)|v?\d")
+"""A known name with another sign than `==`, or a bare version."""
+
+
+def _nearest_version(version: str, known: tuple[str, ...]) -> str | None:
+    """Return the last release of the series that a version belongs to: of 0.13 and 0.13.9, 0.13.2."""
+    plain = version.lower().removeprefix("v")
+    if plain in known:
+        return plain
+    series = ".".join(plain.split(".")[:2]) + "."
+    return next((one for one in reversed(known) if one.startswith(series)), None)

@@ -105,7 +105,7 @@ def test_a_release_that_knows_all_gets_the_same(adapter: Path, capsys: pytest.Ca
         (["--target", "peft==0.13.2", "--output", "{adapter}"], 2, "--in-place writes there"),
         (["--target", "peft==0.13.2", "--output", "{adapter}/adapter_config.json"], 2, "is no directory"),
         (["--target", "peft==0.13.2", "--output", ""], 2, "takes a directory"),
-        (["--target", "peft==1.0"], 2, "has no release '1.0' that is known here; there are: 0.1.0, "),
+        (["--target", "peft==1.0"], 2, "has no release '1.0' that is known here; those known are from 0.1.0 to"),
         (["--target", "vllm"], 2, "No consumer is called 'vllm'; known here: peft."),
         ([], 2, "--target"),
         (["--target", "peft", "--dry-run", "--in-place"], 2, "not allowed with"),

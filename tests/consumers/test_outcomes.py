@@ -312,9 +312,15 @@ def test_requests() -> None:
     [
         ("pefd", "No consumer is called 'pefd'; known here: peft."),
         ("", "No consumer is called ''"),
-        ("peft==9", "peft has no release '9' that is known here; there are: 0.1.0, 0.2.0"),
-        ("peft==", "peft has no release ''"),
-        ("peft=0.13.2", "No consumer is called 'peft=0.13.2'"),
+        ("peft==9", "peft has no release '9' that is known here; those known are from 0.1.0 to 0.21.2."),
+        ("peft==0.1", "peft has no release '0.1' that is known here; did you mean 0.1.0?"),
+        ("peft==0.13", "did you mean 0.13.2?"),
+        ("peft==0.13.9", "did you mean 0.13.2?"),
+        ("peft==v0.13.1", "did you mean 0.13.1?"),
+        ("peft==", "A consumer is written NAME==VERSION, such as peft==0.13.2; found 'peft=='."),
+        ("peft=0.13.2", "NAME==VERSION, such as peft==0.13.2; found 'peft=0.13.2'."),
+        ("peft>=0.13", "NAME==VERSION"),
+        ("0.13.2", "NAME==VERSION"),
     ],
 )
 def test_requests_that_name_nothing_known(text: str, sentence: str) -> None:
