@@ -56,10 +56,12 @@ def run(arguments: argparse.Namespace) -> int:
     if plan.obstacles:
         _tell_obstacles(plan, request)
         return FINDINGS
-    if arguments.dry_run:
+    if arguments.dry_run and plan.dropped:
         sys.stdout.write(difference(text, plan.text))
         return FINE
     _write(arguments, directory, plan, request)
+    if arguments.output is not None or arguments.in_place:
+        _tell_errors(directory if arguments.output is None else arguments.output)
     return FINE
 
 
@@ -67,6 +69,16 @@ def _tell_obstacles(plan: Retargeting, request: Request) -> None:
     for reason in plan.obstacles:
         say(reason.message)
     say(f"Nothing was written: that can't be mended for {request.name} {request.version} by dropping fields.")
+
+
+def _tell_errors(directory: str) -> None:
+    """Say how many errors the mended adapter still has; values are not read."""
+    from adapter_format.validator import validate
+
+    errors = validate(directory).number("error")
+    if errors:
+        verb = "remains" if errors == 1 else "remain"
+        print(f"{count(errors, 'error')} {verb}; `adapter-format validate` says where.")
 
 
 def difference(old: str, new: str) -> str:

@@ -76,6 +76,9 @@ def _facts() -> dict[str, Any]:
 
 
 def _unknown_method(held: Held, release: str) -> Reason:
+    if held.config.get("peft_type") is None:
+        text = f"PEFT {release} stops: the field `peft_type`, which names the method, is missing."
+        return Reason("rejects", "method", text, Location(CONFIG_NAME, pointer=""), _MEND_NO_METHOD)
     name = short_value(held.config.get("peft_type")).strip('"')
     known = known_peft_types().get(held.method)
     if known is None:
@@ -86,6 +89,12 @@ def _unknown_method(held: Held, release: str) -> Reason:
         text = f"PEFT {release} does not know the method `{name}`, which came with PEFT {known.since}."
     mend = _facts()["retired"].get(held.method, "")
     return Reason("rejects", "method", text, Location(CONFIG_NAME, pointer="/peft_type"), mend)
+
+
+_MEND_NO_METHOD = "Add `peft_type` with the method that the adapter was trained with."
+
+
+_NOBODYS = "no release knows it"
 
 
 class UnknownField(NamedTuple):
@@ -113,7 +122,7 @@ def unknown_fields(held: Held, release: str) -> Iterator[UnknownField]:
         field = known.get(name)
         since = f", which came with PEFT {field.since}" if field is not None and field.until is None else ""
         if field is None:
-            yield UnknownField(name, since, "drops", "no release knows it")
+            yield UnknownField(name, since, "drops", _NOBODYS)
         elif means_default(value, field.default):
             yield UnknownField(name, since, "ok", "its value is the default")
         else:
@@ -127,7 +136,7 @@ def _unknown_fields(held: Held, release: str) -> Iterator[Reason]:
         place = Location(CONFIG_NAME, pointer=pointer_of([name]))
         droppable = name if effect == "ok" else ""
         if does == "raises":
-            mend = f"Remove it: {why}." if droppable else ""
+            mend = f"Remove it: {why}." if droppable or why == _NOBODYS else ""
             yield Reason(
                 "rejects", "field", f"PEFT {release} stops at the field `{shown}`{since}.", place, mend, droppable
             )

@@ -9,6 +9,7 @@ from adapter_format.outcomes import RIGHT
 from adapter_format.report.escape import elide
 from adapter_format.report.figures import count, figures
 from adapter_format.report.page import BLANK, Line, Span, line, wrap
+from adapter_format.rules.consumers import CONSUMER_RULES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +96,8 @@ def adapter_lines(report: Report, width: int, *, fold: bool = True, strict: bool
 
 
 def _finding_lines(finding: Finding, width: int, *, fold: bool) -> Iterator[Line]:
-    peft = _PEFT[finding.peft] if finding.severity == "error" else ""
+    told = finding.severity == "error" and finding.rule not in CONSUMER_RULES
+    peft = _PEFT[finding.peft] if told else ""
     yield line(
         "  ",
         Span(finding.severity, finding.severity),

@@ -114,6 +114,9 @@ _BY_KIND: Mapping[Kind, Rule] = {
     "value": CONSUMER_LACKS_VALUE,
     "layout": CONSUMER_READS_OTHERWISE,
 }
+CONSUMER_RULES = frozenset(rule.id for rule in _BY_KIND.values())
+"""The rules about a consumer that was asked about: what the newest PEFT does is beside their point."""
+
 _HARM: frozenset[Word] = frozenset(("wrong", "rejects"))
 _SHOWN = 6
 
@@ -204,18 +207,40 @@ def _finding(outcome: Outcome, rule: Rule, reasons: list[Reason]) -> Finding:
     droppable = bool(reasons) and all(reason.field for reason in reasons)
     text = reasons[0].message
     if len(reasons) > 1:
-        names = [_shown((reason.location.pointer or "")[1:]) for reason in reasons[:_SHOWN]]
-        more = f" and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
         text = (
-            f"{text} The same goes for {', '.join(names[1:])}{more}."
+            f"{text} It does not know {_names(reasons[1:])} either."
             if rule is CONSUMER_LACKS_FIELD
             else " ".join(reason.message for reason in reasons)
         )
     mend = reasons[0].mend or None
     if rule is CONSUMER_LACKS_FIELD and droppable:
-        mend = f"`adapter-format fix --target {outcome.name}=={outcome.version}` drops them; all hold their defaults."
+        what = "it; it does not change" if len(reasons) == 1 else "them; none changes"
+        mend = (
+            f"`adapter-format fix --target {outcome.name}=={outcome.version}` drops {what} what the adapter computes."
+        )
+    elif rule is CONSUMER_LACKS_FIELD:
+        mend = _mend_of_fields(reasons)
     found = rule.finding(text, [reason.location for reason in reasons], mend=mend)
     return found._replace(fixable=droppable)
+
+
+def _mend_of_fields(reasons: list[Reason]) -> str:
+    """Say what to do with each of several fields: one may go, another counts and needs a release that knows it."""
+    counting = [reason for reason in reasons if not reason.mend]
+    nobodys = [reason for reason in reasons if reason.mend and not reason.field]
+    harmless = [reason for reason in reasons if reason.field]
+    parts = (
+        (counting, "Use a release that knows {}."),
+        (nobodys, "Remove {}, which no release knows."),
+        (harmless, "{} may be removed without harm."),
+    )
+    return " ".join(text.format(_names(group)) for group, text in parts if group)
+
+
+def _names(reasons: list[Reason]) -> str:
+    names = [_shown((reason.location.pointer or "")[1:]) for reason in reasons[:_SHOWN]]
+    more = len(reasons) - len(names)
+    return " and ".join(filter(None, [", ".join(names), f"{more} more" if more else ""]))
 
 
 def _shown(name: str) -> str:

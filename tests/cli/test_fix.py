@@ -11,6 +11,7 @@ import pytest
 
 import adapter_format as af
 from adapter_format.cli import main
+from adapter_format.consumers.history import fields_at
 from adapter_format.packaged import load_schema
 from adapter_format.report.json import SCHEMA_ID
 
@@ -95,8 +96,44 @@ def test_a_field_that_counts_is_named_and_nothing_is_written(
 def test_a_release_that_knows_all_gets_the_same(adapter: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = snapshot(adapter)
     assert main(["fix", str(adapter), "--target", "peft", "--in-place"]) == 0
-    assert "nothing to drop" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "nothing to drop" in said
+    assert main(["fix", str(adapter), "--target", "peft", "--dry-run"]) == 0
+    assert capsys.readouterr().out == said
     assert snapshot(adapter) == before
+
+
+@pytest.mark.parametrize("arguments", [["--in-place"], ["--output"]])
+def test_errors_that_remain_are_counted(
+    arguments: list[str], adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (adapter / WEIGHTS).write_bytes((adapter / WEIGHTS).read_bytes()[:-4])
+    where = [*arguments, str(tmp_path / "out")] if arguments == ["--output"] else arguments
+    assert main(["fix", str(adapter), "--target", "peft==0.13.2", *where]) == 0
+    assert capsys.readouterr().out.endswith("1 error remains; `adapter-format validate` says where.\n")
+
+
+def test_a_config_without_a_method_says_so(adapter: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (adapter / CONFIG).write_text("{}")
+    assert main(["fix", str(adapter), "--target", "peft==0.13.2"]) == 1
+    assert "the field `peft_type`, which names the method, is missing" in capsys.readouterr().err
+
+
+def test_each_unknown_field_has_its_own_mend(adapter: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written = json.loads((adapter / CONFIG).read_text())
+    known = {name: written[name] for name in sorted(fields_at("LORA", "0.13.2") & written.keys())}
+    (adapter / CONFIG).write_text(json.dumps({**known, "exclude_modules": ["x"], "zzz": 1, "lora_bias": False}))
+    report = af.validate(adapter, consumers=["peft==0.13.2"])
+    found = [finding for finding in report.findings if finding.rule == "AF802"]
+    mend = (
+        "Use a release that knows `exclude_modules`. Remove `zzz`, which no release knows. "
+        "`lora_bias` may be removed without harm."
+    )
+    assert [(finding.mend, finding.fixable) for finding in found] == [(mend, False)]
+    assert "It does not know `zzz`, `lora_bias` either." in found[0].message
+    main(["validate", str(adapter), "--consumer", "peft==0.13.2"])
+    heading = next(line for line in capsys.readouterr().out.splitlines() if "AF802" in line)
+    assert heading.endswith("consumer-lacks-field")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +175,9 @@ def test_the_text_report_names_each_consumer(adapter: Path, capsys: pytest.Captu
     assert status == 1
     assert "      peft 0.13.2: rejects\n      peft 0.21.2: ok\n" in out
     assert "AF802 consumer-lacks-field" in out
-    assert "`adapter-format fix --target peft==0.13.2` drops them; all hold their defaults." in " ".join(out.split())
+    assert "`adapter-format fix --target peft==0.13.2` drops them; none changes what the adapter computes." in " ".join(
+        out.split()
+    )
 
 
 def test_the_json_report_follows_its_schema(adapter: Path, capsys: pytest.CaptureFixture[str]) -> None:
