@@ -54,7 +54,8 @@ class ShapeFault(NamedTuple):
         fault: one of the constants of this module.
         role: the tensor concerned, by its role.
         mismatch: the first mismatch, None where no single size is to blame.
-        symbol: for `SETTING`, the symbol whose value differs; for `CHOICE`, the name of the field.
+        symbol: for `SETTING`, the symbol whose value differs; for `CHOICE`, the name of the field; for `RELATION`, its
+            expression.
         found: for `SETTING`, the value that the tensors agree on.
         sentence: for `RELATION`, what the condition says.
     """
@@ -368,7 +369,7 @@ def _diagnose_relation(
     if without is not None:
         symbol, symbols = without
         return ShapeFault(SETTING, role, None, symbol, symbols.get(symbol))
-    return ShapeFault(RELATION, role, None, sentence=frame.kind.relations[broken])
+    return ShapeFault(RELATION, role, None, broken, sentence=frame.kind.relations[broken])
 
 
 def complete(frame: Frame, symbols: Mapping[str, Any], wanted: Callable[[str], bool]) -> Symbols | None:

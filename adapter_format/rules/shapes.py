@@ -9,7 +9,7 @@ from adapter_format import settling as faults
 from adapter_format.config import CONFIG_NAME, WEIGHTS_NAME
 from adapter_format.dtypes import DTYPES
 from adapter_format.findings import Finding, Location
-from adapter_format.layouts import BASE_FEATURES, CATEGORY, MODULE, auxiliary, dtypes_of, role_name
+from adapter_format.layouts import BASE_FEATURES, auxiliary, dtypes_of
 from adapter_format.module_values import settings_finder
 from adapter_format.rules.edits import (
     AddTensor,
@@ -21,7 +21,17 @@ from adapter_format.rules.edits import (
 )
 from adapter_format.rules.keys import places, tensors_of
 from adapter_format.rules.rule import Rule
-from adapter_format.shapes import REST, format_shape
+from adapter_format.rules.shape_sentences import (
+    choice_sentence,
+    concerned,
+    expected_shape,
+    factors_sentence,
+    mend_of,
+    relation_sentence,
+    setting_sentence,
+    within,
+)
+from adapter_format.shapes import REST
 from adapter_format.storage.safetensors_header import UNKNOWN
 
 if TYPE_CHECKING:
@@ -30,6 +40,7 @@ if TYPE_CHECKING:
     from adapter_format.anatomy import Anatomy
     from adapter_format.checkpoint import Checkpoint
     from adapter_format.modules import Module
+    from adapter_format.rules.shape_sentences import Found
     from adapter_format.settling import ShapeFault
 
 _MISMATCH = "size mismatch for base_model.model"
@@ -37,7 +48,7 @@ _MISMATCH = "size mismatch for base_model.model"
 RANK_MISMATCH = Rule(
     "AF401", "rank-mismatch", "error", "LAY-2", "The tensors have another rank than the config gives",
     "PEFT builds its layers with the rank of the config and stops at the first tensor of another size.",
-    "Set `r` (or the entry of `rank_pattern`) to the rank of the tensors, and `lora_alpha` so that the scale stays.", "raises",
+    "Set the field of the rank to that of the tensors, and what the scale divides by it so that the scale stays.", "raises",
     (mutation("plain", SetConfig("/r", 8)),
      mutation("patterns", SetConfig("/rank_pattern", {}), name="pattern lost"),
      mutation("embedding", SetConfig("/r", 8), name="embedding")),
@@ -68,7 +79,7 @@ EMPTY_TENSOR = Rule(
 COMPANION_SHAPE = Rule(
     "AF405", "companion-shape", "error", "LAY-3", "A tensor beside the factors does not fit them",
     "Magnitudes, biases and the like have one element for each output of their module.",
-    "Save the adapter again; the tensor is not from this module.", "raises",
+    "Save the adapter again; the tensor does not belong to the others.", "raises",
     (mutation("dora", ReshapeTensors(r"layers\.1\.self_attn\.q_proj\.lora_magnitude", (9,))),
      mutation("lora-bias", ReshapeTensors(r"layers\.1\.self_attn\.q_proj\.lora_B\.bias", (9,)), name="bias")),
     quotes=(_MISMATCH,), pains=("P10",),
@@ -147,8 +158,6 @@ LARGER_THAN_FORMULA = Rule(
 RULES = tuple(value for value in list(globals().values()) if isinstance(value, Rule))
 
 _SIBLINGS_NEEDED = 4
-_MOST_LISTED = 4
-"""Tensors of one unit that a message lists with their shapes; of more, it names one."""
 _NOT_LOADABLE = frozenset({"F4", "F6_E2M3", "F6_E3M2"})
 _USUAL = frozenset({"F32", "F16", "BF16"})
 _UNUSUAL = frozenset({"F64", "C64"}) | {name for name in DTYPES if name.startswith("F8_")}
@@ -167,20 +176,11 @@ def check_shapes(checkpoint: Checkpoint) -> Iterator[Finding]:
                 name = "experts"
             by_fault.setdefault((name, fault.symbol), []).extend((module, fault) for module in group)
     for (name, _), found in by_fault.items():
-        rule, text = _describe(name, found, anatomy)
+        rule, text = _describe(name, found, anatomy, config or {})
         keys = [module.roles[fault.role].name for module, fault in found]
         sharded = any(len(module.roles[fault.role].shape) < 2 for module, fault in found)
         mend = None if rule is not WRONG_DIMENSIONS or sharded else "Save the adapter again with the shapes named."
-        yield rule.finding(text, places(keys), mend=_setting_mend(anatomy, found[0][1]) or mend)
-
-
-def _setting_mend(anatomy: Anatomy, fault: ShapeFault) -> str | None:
-    """Name the field and the value that would fit, where a single setting is to blame that is not the rank."""
-    value = anatomy.layout.values.get(fault.symbol) if fault.fault == faults.SETTING else None
-    if value is None or fault.symbol == faults.RANK or value.raw or value.take != "value":
-        return None
-    table = f", or the entry of `{value.pattern}`," if value.pattern else ""
-    return f"Set `{value.field}`{table} to {fault.found}, if that is what the adapter was trained with."
+        yield rule.finding(text, places(keys), mend=mend_of(found, anatomy, config or {}) or mend)
 
 
 def _is_on(config: Mapping[str, Any] | None, name: str) -> bool:
@@ -188,58 +188,32 @@ def _is_on(config: Mapping[str, Any] | None, name: str) -> bool:
     return isinstance(value, list) and any(value)
 
 
-def _describe(name: str, found: list[tuple[Module, ShapeFault]], anatomy: Anatomy) -> tuple[Rule, str]:
+def _describe(name: str, found: Found, anatomy: Anatomy, config: Mapping[str, Any]) -> tuple[Rule, str]:
     module, fault = found[0]
     info = module.roles[fault.role]
-    shape = list(info.shape)
-    declared = module.kind.shapes.get(role_name(fault.role))
-    expected = format_shape(declared) if declared is not None else "none"
-    concerned = len({module.path for module, _ in found if module.kind.scope == MODULE})
-    own = {MODULE: f"{concerned} of {len(anatomy.modules)} modules", CATEGORY: "shared tensors"}
-    count = own.get(module.kind.scope, "tensors of the adapter as a whole")
-    where = f"first `{module.path}`, " if module.path else ""
+    shape, (which, is_one) = list(info.shape), concerned(found, anatomy)
     if name == faults.SETTING:
-        what, rule = anatomy.layout.symbols.get(fault.symbol, fault.symbol), SETTING_MISMATCH
-        if fault.symbol == faults.RANK:
-            what, rule = "rank", RANK_MISMATCH
-        field = "" if rule is RANK_MISMATCH else f" (`{anatomy.layout.values[fault.symbol].field}`)"
-        stored = fault.found if fault.found is not None else "another"
-        return rule, (
-            f"{count[:1].upper()}{count[1:]} are stored with {what.partition(':')[0]} {stored}, but the config gives "
-            f"{module.given.get(fault.symbol)}{field}; {where}{anatomy.layout.role(fault.role).suffix} of shape {shape}."
-        )
+        rule = RANK_MISMATCH if fault.symbol == faults.RANK else SETTING_MISMATCH
+        return rule, setting_sentence(found, anatomy, config)
     if name == faults.RELATION:
-        return SETTING_MISMATCH, (
-            f"{count[:1].upper()}{count[1:]} do not go with the config: {fault.sentence}; {where}{info.name!r} has the "
-            f"shape {shape}."
-        )
+        return SETTING_MISMATCH, relation_sentence(found, anatomy)
     if name == faults.CHOICE:
-        return SETTING_MISMATCH, (
-            f"{count[:1].upper()}{count[1:]} are stored as another value of `{fault.symbol}` wants it; {where}{info.name!r} has the "
-            f"shape {shape}, and the config calls for {expected}."
-        )
+        return SETTING_MISMATCH, choice_sentence(found, anatomy)
     if name == faults.EMPTY:
-        return EMPTY_TENSOR, f"{count} hold tensors without elements; {info.name!r} has the shape {shape}."
-    if name == faults.DIMENSIONS:
-        wanted = fault.mismatch.expected if fault.mismatch else ""
-        return WRONG_DIMENSIONS, f"{info.name!r} has the shape {shape}, expected {wanted}, {expected} ({count})."
+        verb = "holds" if is_one else "hold"
+        return EMPTY_TENSOR, f"{which} {verb} tensors without elements; {info.name!r} has the shape {shape}."
     if name == faults.TRANSPOSED:
-        return (
-            TRANSPOSED,
-            f"The factors of {count} are transposed: {info.name!r} has the shape {shape}, expected {expected}.",
-        )
-    if name == faults.COMPANION:
-        wanted = fault.mismatch.expected if fault.mismatch else ""
-        return COMPANION_SHAPE, f"{info.name!r} has the shape {shape}, expected {expected} with {wanted} ({count})."
-    if name == "experts":
-        wanted = fault.mismatch.expected if fault.mismatch else ""
-        return EXPERTS_UNEVEN, f"{info.name!r} has the shape {shape}, expected {expected} with {wanted} ({count})."
-    if not 1 < len(module.roles) <= _MOST_LISTED:
-        wanted = f" with {fault.mismatch.expected}" if fault.mismatch else ""
-        return FACTORS_DISAGREE, f"{info.name!r} has the shape {shape}, expected {expected}{wanted} ({count})."
-    sizes = ", ".join(f"{role} {list(stored.shape)}" for role, stored in module.roles.items())
-    of = f"`{module.path}`" if module.path else "the adapter"
-    return FACTORS_DISAGREE, f"The tensors of {of} do not fit each other: {sizes} ({count})."
+        expected = expected_shape(module, fault)
+        text = f"The factors of {which} are transposed: {info.name!r} has the shape {shape}, expected {expected}."
+        return TRANSPOSED, text
+    judged = {faults.DIMENSIONS: WRONG_DIMENSIONS, faults.COMPANION: COMPANION_SHAPE, "experts": EXPERTS_UNEVEN}
+    if name not in judged:
+        return FACTORS_DISAGREE, factors_sentence(found, anatomy)
+    wanted = fault.mismatch.expected if fault.mismatch else ""
+    expected = expected_shape(module, fault)
+    rule = judged[name]
+    said = f"{wanted}, {expected}" if rule is WRONG_DIMENSIONS else f"{expected} with {wanted}"
+    return rule, f"{info.name!r} has the shape {shape}, expected {said}{within(found, anatomy)}."
 
 
 def check_siblings(checkpoint: Checkpoint) -> Iterator[Finding]:
