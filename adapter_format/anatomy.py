@@ -135,9 +135,12 @@ def _sort_sound(grammar: KeyGrammar, tensors: Mapping[str, TensorInfo]) -> _Sort
 
 def _sort_all(grammar: KeyGrammar, tensors: Mapping[str, TensorInfo]) -> _SortedKeys:
     """Sort keys one by one, whatever they are."""
+    from adapter_format.key_names import read_together
+
     sorted_keys = _SortedKeys(Sorted({}, {}), [], [], [], {})
+    readings = read_together(grammar.layout, {key: read_key(grammar, key) for key in tensors})
     for key, info in tensors.items():
-        reading = read_key(grammar, key)
+        reading = readings[key]
         if reading.role is None:
             sorted_keys.strangers.append((info, reading))
             continue
@@ -203,9 +206,8 @@ def saved_module(path: str, saved: Iterable[str]) -> str:
 
     PEFT takes every module whose path ends with the entry, without regard to dots, and stores all below it.
     """
-    parts = path.split(".")
-    owners = [".".join(parts[:length]) for length in range(1, len(parts))]
-    return next((name for name in saved if any(owner.endswith(name) for owner in owners)), "")
+    # The path of an owner is what stands before a dot: no prefix has to be cut out, of which a long key has many.
+    return next((name for name in saved if f"{name}." in path), "")
 
 
 def _belongs_to_embedding(path: str, stored: Container[str], modules: Mapping[str, Module]) -> bool:

@@ -21,6 +21,7 @@ PREFIX_MISSING = "key-prefix-missing"
 PREFIX_DOUBLED = "key-prefix-doubled"
 WRAPPER = "key-wrapper"
 ADAPTER_NAME = "adapter-name-in-key"
+NAME_MISSING = "stored-name-missing"
 SUFFIX = "role-misspelt"
 
 Grouped = dict[str, dict[str, "TensorInfo"]]
@@ -332,15 +333,23 @@ def _read_in_module(grammar: KeyGrammar, rest: str, faults: list[str]) -> KeyRea
 def _near_suffix(grammar: KeyGrammar, rest: str) -> tuple[str, str] | None:
     """Return module path and suffix of a key whose suffix differs in case or in `.weight` alone; None for any other.
 
-    `.weight` behind a suffix that has none is left to the rule that knows it by itself.
+    `.weight` behind the factors of an embedding is left to the rule that knows it by itself.
     """
     plain = _without_weight(rest)
     for suffix in grammar.roles:
         bare = _without_weight(suffix)
         path = rest[: len(plain) - len(bare) - 1]
-        if plain.endswith(f".{bare}") and path and rest != f"{path}.{suffix}.weight":
+        if plain.endswith(f".{bare}") and path and not is_of_embedding_with_weight(grammar.layout, rest):
             return path, suffix
     return None
+
+
+def is_of_embedding_with_weight(layout: Layout, key: str) -> bool:
+    """Whether a key ends in a role that only embeddings have, and that has no `.weight`, with `.weight` behind it."""
+    bare = key.removesuffix(".weight")
+    roles = [role for role in layout.roles.values() if bare != key and bare.endswith(f".{role.suffix}")]
+    layers = {kind.layers for role in roles for kind in layout.kinds if role.name in kind.shapes}
+    return layers == {("embedding",)}
 
 
 def _without_weight(text: str) -> str:
@@ -352,7 +361,9 @@ def _strip_prefix(grammar: KeyGrammar, key: str, faults: list[str]) -> str:
     prefix, declared = grammar.prefix, auxiliary()
     if not prefix:
         # The method adapts no module: what stands beside its own tensors are companions.
-        return key.removeprefix(grammar.layout.companion_prefix)
+        rest = key.removeprefix(grammar.layout.companion_prefix)
+        plain = key.removeprefix(declared.prefix)
+        return plain if any(form.pattern.fullmatch(plain) for form in grammar.shared) else rest
     parts = [part for part in key.split(".") if part not in declared.wrapper_parts]
     rest = ".".join(parts)
     if rest != key:

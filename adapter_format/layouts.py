@@ -219,6 +219,7 @@ def index_of(instance: str) -> str:
 class Auxiliary(NamedTuple):
     """Tensors that any method may carry beside its own, from `schemas/layouts/auxiliary.json`."""
 
+    prefix: str
     saved_modules_field: str
     memory_parts: tuple[str, ...]
     task_heads: Mapping[str, list[str]]
@@ -232,6 +233,7 @@ class Auxiliary(NamedTuple):
     wrapper_parts: tuple[str, ...]
     outer_wrapper_parts: tuple[str, ...]
     usual_method: str
+    prompt_encoder_part: str
 
 
 @functools.cache
@@ -368,6 +370,7 @@ def auxiliary() -> Auxiliary:
     data = load_schema("layouts/auxiliary")
     saved, tokens = data["saved_modules"], data["trainable_tokens"]
     return Auxiliary(
+        data["prefix"],
         saved["field"],
         tuple(saved["memory_parts"]),
         saved["task_heads"],
@@ -381,4 +384,5 @@ def auxiliary() -> Auxiliary:
         tuple(data["wrapper_parts"]),
         tuple(data["outer_wrapper_parts"]),
         data["usual_method"],
+        data["prompt_encoder_part"],
     )

@@ -8,10 +8,11 @@ from adapter_format import anatomy as parts
 from adapter_format.config import CONFIG_NAME
 from adapter_format.findings import Finding, Location
 from adapter_format.foreign import foreign_spelling
+from adapter_format.keys import is_of_embedding_with_weight
 from adapter_format.layouts import auxiliary
 from adapter_format.patterns import PatternError, PatternTooCostly, compile_pattern
 from adapter_format.rules.edits import AddTensor, DropConfig, DropTensors, RenameTensors, SetConfig, mutation
-from adapter_format.rules.keys import MISSING_KEYS, UNSUPPORTED_WEIGHT, is_suffixed_role, places, tensors_of
+from adapter_format.rules.keys import MISSING_KEYS, UNSUPPORTED_WEIGHT, live_prompt, places, tensors_of
 from adapter_format.rules.rule import Rule
 
 if TYPE_CHECKING:
@@ -139,7 +140,9 @@ def check_companions(checkpoint: Checkpoint) -> Iterator[Finding]:
     if anatomy is None:
         return
     for what, rule in ((parts.OTHER_METHOD, OTHER_METHOD), (parts.OTHER_WRITER, OTHER_WRITER)):
-        found = [c for c in anatomy.companions_that_are(what) if not is_suffixed_role(anatomy, c.path)]
+        found = [
+            c for c in anatomy.companions_that_are(what) if not is_of_embedding_with_weight(anatomy.layout, c.path)
+        ]
         if found:
             name = found[0].detail
             text = f"Spelled as {name} spells them: {tensors_of(len(found))}, such as {found[0].info.name!r}."
@@ -157,7 +160,12 @@ def check_companions(checkpoint: Checkpoint) -> Iterator[Finding]:
         )
         yield BASE_LAYER.finding(text, places(c.info.name for c in twice), severity="warning", mend=_ONE_OF_TWO)
     in_layers = tuple(c for c in in_layers if c not in twice)
-    base = [c for c in anatomy.companions_that_are(parts.BASE_WEIGHT) if not is_suffixed_role(anatomy, c.path)]
+    live = {c.info.name for c in live_prompt(anatomy)}
+    base = [
+        c
+        for c in anatomy.companions_that_are(parts.BASE_WEIGHT)
+        if c.info.name not in live and not is_of_embedding_with_weight(anatomy.layout, c.path)
+    ]
     biases = [c for c in base if c.path.endswith(".bias")]
     layer_biases = [c for c in in_layers if c.path.endswith(".bias")]
     declared_biases = parts.stored_biases(anatomy.layout, config)

@@ -8,7 +8,7 @@ from adapter_format import anatomy as parts
 from adapter_format import keys as spelling
 from adapter_format.config import WEIGHTS_NAME
 from adapter_format.findings import Finding, Location
-from adapter_format.keys import key_of
+from adapter_format.keys import is_of_embedding_with_weight, key_of
 from adapter_format.layouts import BARE, CATEGORY, MODEL_PREFIX, MODULE, auxiliary, index_of, instance_of, role_name
 from adapter_format.rules.edits import (
     CopyTensor,
@@ -24,11 +24,12 @@ from adapter_format.shape_functions import category
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from adapter_format.anatomy import Anatomy
+    from adapter_format.anatomy import Anatomy, Companion
     from adapter_format.checkpoint import Checkpoint
     from adapter_format.findings import Severity
     from adapter_format.modules import Module
 
+_MOST_FRONTS = 3
 _RENAME = "Rename the keys; the tensor bytes stay as they are."
 MISSING_KEYS = "Found missing adapter keys while loading the checkpoint"
 UNSUPPORTED_WEIGHT = "is unsupported LoRA weight"
@@ -124,10 +125,11 @@ DUPLICATE_ROLE = Rule(
 RULES = tuple(value for value in list(globals().values()) if isinstance(value, Rule))
 
 _SPELLING_RULES = {
-    spelling.PREFIX_MISSING: (KEY_PREFIX_MISSING, "do not start with `{prefix}`"),
-    spelling.PREFIX_DOUBLED: (KEY_PREFIX_DOUBLED, "have more in front of them than the prefix `{prefix}` once"),
+    spelling.PREFIX_MISSING: (KEY_PREFIX_MISSING, "do not start with {prefixes}"),
+    spelling.PREFIX_DOUBLED: (KEY_PREFIX_DOUBLED, "have more in front of them than {prefixes} once"),
     spelling.WRAPPER: (KEY_WRAPPER, "carry the name of a wrapper"),
     spelling.SUFFIX: (ROLE_MISSPELT, "misspell the name of a role"),
+    spelling.NAME_MISSING: (ROLE_MISSPELT, "lack the part `default` that PEFT stores in them"),
     spelling.ADAPTER_NAME: (ADAPTER_NAME_IN_KEY, "still carry the adapter's name"),
 }
 
@@ -157,14 +159,16 @@ def check_spelling(checkpoint: Checkpoint) -> Iterator[Finding]:
         as_stored = total - len(found)
         who = "PEFT before 0.21, like Transformers, matches" if fault == spelling.ADAPTER_NAME else "PEFT matches"
         text = (
-            f"{len(found)} of {total} keys {what.format(prefix=_prefix(anatomy, first))}; as stored, {who} {as_stored} of {total} keys. "
+            f"{len(found)} of {total} keys {what.format(prefixes=_prefixes(anatomy, found))}; as stored, {who} {as_stored} of {total} keys. "
             f"{first.key!r} should be {first.canonical!r}."
         )
         # A base may have an attribute of that name itself: inside the prefix, the folder alone can't tell.
         attributes = tuple(f"{anatomy.layout.prefix}{part}." for part in auxiliary().outer_wrapper_parts)
         unsure = fault == spelling.WRAPPER and all(item.key.startswith(attributes) for item in found)
-        yield rule.finding(text, places(item.key for item in found), severity="warning" if unsure else None)
-    suffixed = [c for c in anatomy.companions if is_suffixed_role(anatomy, c.path)]
+        yield rule.finding(
+            text, places(item.key for item in found), severity="warning" if unsure else None, mend=_mend(fault, found)
+        )
+    suffixed = [c for c in anatomy.companions if is_of_embedding_with_weight(anatomy.layout, c.path)]
     if suffixed:
         text = (
             f"`.weight` stands behind an embedding's factors ({tensors_of(len(suffixed))}); PEFT does not find them so."
@@ -175,15 +179,47 @@ def check_spelling(checkpoint: Checkpoint) -> Iterator[Finding]:
         yield DUPLICATE_ROLE.finding(text, places(anatomy.duplicates))
 
 
-def is_suffixed_role(anatomy: Anatomy, path: str) -> bool:
-    """Whether a path is a role that has no `.weight`, with `.weight` behind it."""
-    bare = path.removesuffix(".weight")
-    return bare != path and any(bare.endswith(f".{role.suffix}") for role in anatomy.layout.roles.values())
+def _mend(fault: str, found: list[parts.Misspelling]) -> str | None:
+    """Say how the keys of a finding become right; None where the rule's own words say it."""
+    if fault == spelling.ADAPTER_NAME and any(_is_renamed(item) for item in found):
+        return "Rename the keys, or save with `adapter_format.extract_adapter`."
+    if fault not in (spelling.PREFIX_MISSING, spelling.PREFIX_DOUBLED):
+        return None
+    examples: dict[tuple[str, str], str] = {}
+    for item in found:
+        examples.setdefault(_fronts(item), item.key)
+    if len(examples) > _MOST_FRONTS:
+        return _RENAME
+    several = len(examples) > 1
+    steps = [_step(*fronts, f"keys like {key!r}" if several else "each key") for fronts, key in examples.items()]
+    return f"{'; '.join(steps)}; the tensor bytes stay as they are."
 
 
-def _prefix(anatomy: Anatomy, misspelling: parts.Misspelling) -> str:
-    prefixes = (anatomy.layout.prefix, MODEL_PREFIX)
-    return next((prefix for prefix in prefixes if prefix and misspelling.canonical.startswith(prefix)), MODEL_PREFIX)
+def _is_renamed(misspelling: parts.Misspelling) -> bool:
+    """Whether another name belongs in the place of the one that was left in a key."""
+    return misspelling.key.count(".") == misspelling.canonical.count(".")
+
+
+def _fronts(misspelling: parts.Misspelling) -> tuple[str, str]:
+    """Return in what a key and its right spelling differ in front of what they share."""
+    key, right = misspelling.key.split("."), misspelling.canonical.split(".")
+    while key and right and key[-1] == right[-1]:
+        key.pop()
+        right.pop()
+    return ".".join([*key, ""]), ".".join([*right, ""])
+
+
+def _step(stored: str, right: str, where: str) -> str:
+    if not stored:
+        return f"Put `{right}` in front of {where}"
+    return f"Replace `{stored}` by `{right}` in {where}" if right else f"Remove `{stored}` from the front of {where}"
+
+
+def _prefixes(anatomy: Anatomy, found: list[parts.Misspelling]) -> str:
+    """Name the prefixes that misspelt keys are to have."""
+    known = (anatomy.layout.prefix, MODEL_PREFIX)
+    right = (next((one for one in known if one and item.canonical.startswith(one)), "") for item in found)
+    return " or ".join(f"`{one}`" if one else "their own name" for one in dict.fromkeys(right))
 
 
 def check_roles(checkpoint: Checkpoint) -> Iterator[Finding]:
@@ -192,8 +228,19 @@ def check_roles(checkpoint: Checkpoint) -> Iterator[Finding]:
     if anatomy is None:
         return
     if not anatomy.modules and (not anatomy.shared or anatomy.layout.needs_modules):
+        live = live_prompt(anatomy)
+        if live:
+            yield NO_ADAPTER_TENSORS.finding(
+                f"{live[0].info.name!r} is of a live model; the file lacks what PEFT makes of it when it saves, "
+                f"{' and '.join(f'`{role.suffix}`' for role in anatomy.layout.roles.values())}.",
+                places(c.info.name for c in live),
+                mend="Save with PEFT, or store the tensors with `adapter_format.save`.",
+            )
+            return
         foreign = (parts.OTHER_METHOD, parts.OTHER_WRITER)
-        if not any(c.what in foreign or is_suffixed_role(anatomy, c.path) for c in anatomy.companions):
+        if not any(
+            c.what in foreign or is_of_embedding_with_weight(anatomy.layout, c.path) for c in anatomy.companions
+        ):
             kept = f"; its {tensors_of(len(anatomy.companions))} are companions" if anatomy.companions else ""
             kept = "; those of single modules are missing" if anatomy.shared else kept
             text = f"The file holds no tensor of {anatomy.layout.title}{kept}."
@@ -224,6 +271,14 @@ def check_roles(checkpoint: Checkpoint) -> Iterator[Finding]:
     for role, units in surplus.items() if config is not None else ():
         if anatomy.layout.roles[role].undeclared != "read":
             yield _undeclared(anatomy, role, units)
+
+
+def live_prompt(anatomy: Anatomy) -> list[Companion]:
+    """Return the tensors of a live model's prompt that stand in the place of those that PEFT makes when it saves."""
+    if anatomy.shared or any(role.scope != BARE or role.memory for role in anatomy.layout.roles.values()):
+        return []
+    encoder = auxiliary().prompt_encoder_part
+    return [c for c in anatomy.companions_that_are(parts.BASE_WEIGHT) if encoder in c.path.split(".")[:-1]]
 
 
 def _missing_numbers(anatomy: Anatomy, unit: Module, role: str) -> bool:
