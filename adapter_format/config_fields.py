@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from adapter_format.packaged import load_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _COMMON = "common"
 # A hostile config may hold names of any length; difflib is quadratic in it.
@@ -90,6 +90,14 @@ def nearest_field(name: str, peft_type: str) -> str | None:
     if len(parts) == 1:
         return parts[0]
     near = get_close_matches(folded, [field for field in known if field != name], n=1, cutoff=0.75)
+    return near[0] if near else None
+
+
+def nearest_method(name: str, known: Iterable[str]) -> str | None:
+    """Return the method that a misspelt name most likely means; None for a name unlike any."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name[:_LONGEST_NAME].upper(), list(known), n=1, cutoff=0.85)
     return near[0] if near else None
 
 

@@ -13,10 +13,13 @@ from adapter_format.module_values import settings_finder, value_of, values_by_pa
 from adapter_format.modules import applies_to_path
 from adapter_format.settling import RANK, Frame, complete, numbers_of
 from adapter_format.shape_functions import category
-from adapter_format.shapes import REST, Symbols, is_free, shape_of
+from adapter_format.shapes import REST, Symbols, is_free, shape_of, symbols_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from adapter_format.layouts import Role
+    from adapter_format.shapes import Shape
 
 
 class PredictedTensor(NamedTuple):
@@ -183,7 +186,7 @@ def tensors_of_plan(
     """Yield the tensors of one unit.
 
     Raises:
-        UsageError: a size depends on something that is not known before training.
+        UsageError: a size depends on a field that is not set, or on something that is not known before training.
     """
     frame = Frame(layout, plan.kind)
     for name, shape in plan.kind.shapes.items():
@@ -196,7 +199,17 @@ def tensors_of_plan(
                 if is_free(shape):
                     raise UnknownSymbolError(name)
                 sizes = shape_of(shape, frame.scope(plan.symbols, number), plan.rest)
-            except (UnknownSymbolError, NoValueError) as error:
-                raise UsageError(f"The size of `{role.suffix}` is not known before training: {error}.") from None
+            except (UnknownSymbolError, NoValueError):
+                raise UsageError(_why_unknown(layout, role, shape, plan.symbols)) from None
             dtype = next(iter(dtypes_of(role, find)), "")
             yield PredictedTensor(plan.path, name, key_of(layout, plan.path, name, number), sizes, dtype)
+
+
+def _why_unknown(layout: Layout, role: Role, shape: Shape, symbols: Symbols) -> str:
+    """Say what the size of a role depends on: config fields that are not set, or what no config says."""
+    missing = [name for name in layout.symbols if name in symbols_of(shape) and symbols.get(name) is None]
+    fields = [f"`{layout.values[name].field}`" for name in missing if name in layout.values]
+    if fields:
+        return f"The size of `{role.suffix}` depends on config fields that are not set: {', '.join(fields)}."
+    words = "; ".join(layout.symbols[name].partition(":")[0] for name in missing)
+    return f"The size of `{role.suffix}` is not known before training{f' ({words})' if words else ''}."

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from adapter_format.dtypes import BITS, DTYPES
 from adapter_format.errors import UsageError
 from adapter_format.expressions import NoValueError, UnknownSymbolError
-from adapter_format.layouts import auxiliary, index_of, layout_of, role_name
+from adapter_format.layouts import auxiliary, index_of, role_name
+from adapter_format.settings import check_settings, layout_named
 from adapter_format.settling import RANK, Frame
 from adapter_format.shapes import elements_of, is_free
 
@@ -116,7 +117,7 @@ def expected_size(
 
     Args:
         modules: `(d_in, d_out)` in features of each adapted module, by path or in a list.
-        r: rank; by default that of the config.
+        r: rank, for a method that has one; by default that of the config.
         dtype: safetensors name of the element type of what is trained.
         peft_type: the method; by default LoRA.
         layer: the base layer, such as `linear`; its kinds may use no other features than d_in and d_out.
@@ -125,20 +126,23 @@ def expected_size(
         config: further settings, as in `adapter_config.json`; absent fields have PEFT's defaults.
 
     Raises:
-        UsageError: the method, the layer, the element type or a size is not known, or the sizes do not go together.
+        UsageError: a method, layer, element type, setting or size is not known, or they do not go together.
     """
     from adapter_format.prediction import predict
 
-    layout = layout_of(peft_type or auxiliary().usual_method)
-    if layout is None:
-        raise UsageError(f"No layout is known for the method {peft_type!r}.")
+    layout = layout_named(peft_type or auxiliary().usual_method)
     if dtype not in DTYPES:
         raise UsageError(f"The element type {dtype!r} is none of {', '.join(DTYPES)}.")
     named = modules if isinstance(modules, Mapping) else {str(index): dims for index, dims in enumerate(modules)}
     settings: dict[str, Any] = dict(config or {})
     rank = layout.values.get(RANK)
-    if r is not None and rank is not None:
+    if r is not None:
+        if rank is None:
+            fields = ", ".join(f"`{value.field}`" for value in layout.values.values())
+            depends = f"; its sizes depend on the config fields {fields}" if fields else ""
+            raise UsageError(f"{layout.title} takes no rank{depends}.")
         settings[rank.field] = r
+    check_settings(layout, settings)
     tensors = predict(layout, settings, named, layer, roles, ranks or {})
     counts = dict.fromkeys(named, 0)
     parameters = nbytes = 0

@@ -8,7 +8,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from adapter_format.cli.status import FINE
-from adapter_format.config_fields import fields_of
 from adapter_format.dtypes import BITS, DTYPES
 from adapter_format.errors import UsageError
 from adapter_format.layouts import auxiliary, layout_of
@@ -110,7 +109,7 @@ def _forecast(arguments: argparse.Namespace) -> Forecast:
         dtype,
         peft_type=arguments.method,
         roles=_checked_roles(arguments),
-        config=_checked_settings(arguments),
+        config=_settings(arguments),
     )
     rows = [Row(name, layers, *size, predicted.per_module[index * layers]) for index, (name, size) in enumerate(named)]
     base = arguments.base_parameters
@@ -137,12 +136,18 @@ def _checked_roles(arguments: argparse.Namespace) -> tuple[str, ...]:
     return tuple(arguments.role)
 
 
-def _checked_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    known = fields_of(arguments.method)
-    for name, _ in arguments.settings if layout_of(arguments.method) is not None else ():
-        if name.partition(".")[0] not in known:
-            raise UsageError(f"The method has no field {name[:80]!r}; see `adapter-format schema adapter_config`.")
-    return dict(arguments.settings)
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the fields that were set; a dot in a name leads into an object."""
+    config: dict[str, Any] = {}
+    for name, value in arguments.settings:
+        *path, last = name.split(".")
+        place = config
+        for part in path:
+            if not isinstance(place.get(part), dict):
+                place[part] = {}
+            place = place[part]
+        place[last] = value
+    return config
 
 
 def _rank(arguments: argparse.Namespace) -> int | None:
@@ -151,7 +156,7 @@ def _rank(arguments: argparse.Namespace) -> int | None:
     value = layout.values.get(RANK) if layout is not None else None
     if value is None or layout is None or value.raw:
         return None
-    found: int | None = arguments.rank or value_of(value, dict(arguments.settings).get(value.field))
+    found: int | None = arguments.rank or value_of(value, _settings(arguments).get(value.field))
     if found is None:
         raise UsageError(f"{layout.title} has a rank: say which with --rank.")
     return found

@@ -9,6 +9,7 @@ from adapter_format.conditions import is_set
 from adapter_format.config import CONFIG_NAME
 from adapter_format.findings import Finding, Location, Severity
 from adapter_format.foreign import foreign_config
+from adapter_format.modules import regex_fields
 from adapter_format.rules.document import RESTORE
 from adapter_format.rules.edits import (
     DropConfig,
@@ -22,7 +23,7 @@ from adapter_format.semantics import alpha_value
 from adapter_format.settling import RANK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from adapter_format.checkpoint import Checkpoint
     from adapter_format.constraints import Constraint
@@ -189,7 +190,6 @@ _LOCAL = re.compile(r"^(/|~|\.\.?/|[A-Za-z]:[\\/]|\\\\|file:)|\\")
 _CHECKPOINT = re.compile(r"(^|/)checkpoint-\d+/?$|^(output|outputs|results|runs)/")
 _QUANTIZED = re.compile(r"(?i)(bnb-4bit|bnb-8bit|[-_](awq|gptq|gguf|int4|int8|4bit|8bit|w4a16|fp8)\b)")
 _LONG_TEXT = 4096
-_LONGEST_METHOD = 64
 
 
 def field(name: str, *, of: Mapping[str, Any] | None = None) -> Location:
@@ -220,24 +220,16 @@ def check_method(checkpoint: Checkpoint) -> Iterator[Finding]:
         return
     if checkpoint.layout is not None:
         return
-    from adapter_format.config_fields import known_peft_types, newest_release
+    from adapter_format.config_fields import known_peft_types, nearest_method, newest_release
 
     known = known_peft_types()
     if not isinstance(method, str) or method not in known:
-        near = _nearest_method(method, known) if isinstance(method, str) else None
+        near = nearest_method(method, known) if isinstance(method, str) else None
         hint = f"; did you mean {near!r}?" if near else "."
         text = f"`peft_type` is {quote(method)}, which no release of PEFT up to {newest_release()} knows{hint}"
         # A name of its own may be that of a newer release, or of a method that its users register with PEFT.
         own = isinstance(method, str) and near is None and method.isidentifier() and method == method.upper()
         yield PEFT_TYPE_UNKNOWN.finding(text, [field("peft_type")], severity="warning" if own else None)
-
-
-def _nearest_method(name: str, known: Iterable[str]) -> str | None:
-    """Return the method that a misspelt name most likely means; None for a name unlike any."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(name[:_LONGEST_METHOD].upper(), list(known), n=1, cutoff=0.85)
-    return near[0] if near else None
 
 
 def check_fields(checkpoint: Checkpoint) -> Iterator[Finding]:
@@ -367,8 +359,10 @@ def check_leftovers(checkpoint: Checkpoint) -> Iterator[Finding]:
     config = checkpoint.config
     if config is None:
         return
+    layout = checkpoint.layout
+    regexes = {"target_modules"} if layout is None else {*layout.targets.values(), *regex_fields(layout)}
     for name, value in config.items():
-        if isinstance(value, str) and len(value) > _LONG_TEXT and name != "target_modules":
+        if isinstance(value, str) and len(value) > _LONG_TEXT and name not in regexes:
             text = f"`{quote(name)}` holds {len(value):,} characters of text, beginning {quote(value, 24)}."
             yield CONFIG_ARTEFACT.finding(text, [field(name)])
     if config.get("inference_mode") is False:

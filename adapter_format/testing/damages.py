@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from adapter_format.conditions import is_set
 from adapter_format.constraints import broken_constraints
 from adapter_format.dtypes import DTYPES
+from adapter_format.errors import UsageError
 from adapter_format.expressions import names_in
 from adapter_format.keys import spelled
 from adapter_format.layouts import MODULE, Layout, auxiliary, index_of, layout_of, role_name
 from adapter_format.module_values import EXACT
+from adapter_format.rules.registry import find_rule
 from adapter_format.semantics import alpha_value
 from adapter_format.settling import RANK
 from adapter_format.shapes import is_free
@@ -67,12 +69,18 @@ def damage(
 
     Args:
         adapter: a valid adapter, drawn by a strategy or taken apart by `taken_apart`.
-        rule: id of the rule, one of `DAMAGES`.
+        rule: id or name of the rule, whose id is one of `DAMAGES`.
         choose: returns one of several things, such as the module that is damaged; by default the first.
 
     Returns:
         The damaged adapter, or None where this adapter can't be damaged so.
+
+    Raises:
+        UsageError: there is no such rule, or no damage for it.
     """
+    rule = find_rule(rule).id
+    if rule not in DAMAGES:
+        raise UsageError(f"No damage breaks {rule}; there is damage for {', '.join(sorted(DAMAGES))}.")
     layout = layout_of(adapter.config["peft_type"])
     damaged = DAMAGES[rule](Case(choose, layout, adapter)) if layout is not None else None
     if damaged is None or layout is None:

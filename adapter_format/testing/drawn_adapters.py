@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from adapter_format.conditions import holds, is_set
 from adapter_format.config_fields import newest_release
 from adapter_format.constraints import broken_constraints
-from adapter_format.errors import UsageError
 from adapter_format.expressions import NoValueError, UnknownSymbolError
 from adapter_format.keys import key_of
 from adapter_format.layouts import (
@@ -28,12 +27,12 @@ from adapter_format.layouts import (
     dtypes_of,
     fitted,
     instance_of,
-    layout_of,
 )
 from adapter_format.module_values import EXACT, settings_finder
 from adapter_format.prediction import Plan, given_by_path, plan_unit
 from adapter_format.schema_check import is_valid
 from adapter_format.semantics import alpha_value
+from adapter_format.settings import layout_named
 from adapter_format.settling import RANK, Frame, numbered, numbers_of
 from adapter_format.shape_functions import category
 from adapter_format.shapes import ANY, Symbols, is_free, shape_of, symbols_of
@@ -89,7 +88,7 @@ _EMBEDDING, _PARAMETER, _CONVOLUTION = "embedding", "parameter", "convolution"
 
 def draw_adapter(draw: st.DrawFn, methods: Sequence[str], dtypes: Sequence[str]) -> GeneratedAdapter:
     """Draw one valid adapter."""
-    layout = _layout(draw(st.sampled_from(methods)))
+    layout = layout_named(draw(st.sampled_from(methods)))
     config: dict[str, Any] = {"peft_type": layout.peft_type, "base_model_name_or_path": "example/tiny"}
     groups = _draw_kinds(draw, layout)
     series = _draw_series(draw, groups)
@@ -118,13 +117,6 @@ def draw_adapter(draw: st.DrawFn, methods: Sequence[str], dtypes: Sequence[str])
     draw_companions(draw, layout, in_modules, config, tensors)
     _draw_other_fields(draw, layout, config)
     return GeneratedAdapter(config, tensors, tuple(in_modules), shared)
-
-
-def _layout(method: str) -> Layout:
-    layout = layout_of(method)
-    if layout is None:
-        raise UsageError(f"No layout is known for the method {method!r}.")
-    return layout
 
 
 def _switches(kind: Kind) -> frozenset[str]:

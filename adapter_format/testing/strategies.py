@@ -17,8 +17,11 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 
 from adapter_format.constraints import broken_constraints
+from adapter_format.dtypes import DTYPES
+from adapter_format.errors import UsageError
 from adapter_format.layouts import current_layout_names
 from adapter_format.rules.registry import all_rules
+from adapter_format.settings import layout_named
 from adapter_format.testing.damages import draw_damaged
 from adapter_format.testing.drawn_adapters import draw_adapter
 from adapter_format.testing.drawn_fields import ANY_JSON, field_values
@@ -47,8 +50,8 @@ __all__ = [
 @st.composite
 def adapters(
     draw: st.DrawFn,
-    methods: Sequence[str] | None = None,
-    dtypes: Sequence[str] = ("F32", "BF16", "F16"),
+    methods: str | Sequence[str] | None = None,
+    dtypes: str | Sequence[str] = ("F32", "BF16", "F16"),
     *,
     broken: bool = False,
 ) -> GeneratedAdapter:
@@ -60,28 +63,30 @@ def adapters(
 
     Args:
         draw: given by Hypothesis.
-        methods: values of `peft_type`, each with a layout; None for every one that the newest PEFT knows.
-        dtypes: element types of the method's own tensors, one an adapter, by their safetensors names.
+        methods: one or more values of `peft_type`, each with a layout; None for every one that the newest PEFT knows.
+        dtypes: element types of the method's own tensors, one an adapter, by their safetensors names; or a single one.
         broken: whether to damage each in one way, so that it breaks exactly the rule named by its `breaks`.
 
     Raises:
-        UsageError: a method has no layout.
+        UsageError: a method has no layout, or an element type is not known.
     """
-    adapter = draw_adapter(draw, current_layout_names() if methods is None else tuple(methods), tuple(dtypes))
+    adapter = draw_adapter(draw, _method_names(methods), _dtype_names(dtypes))
     return draw_damaged(draw, adapter) if broken else adapter
 
 
 @st.composite
-def configs(draw: st.DrawFn, methods: Sequence[str] | None = None, *, broken: bool = False) -> dict[str, Any]:
+def configs(draw: st.DrawFn, methods: str | Sequence[str] | None = None, *, broken: bool = False) -> dict[str, Any]:
     """Draw configs that the schema accepts and whose fields go together, whether or not tensors could fit them.
 
     Args:
         draw: given by Hypothesis.
-        methods: values of `peft_type`; None for every method with a layout that the newest PEFT knows.
+        methods: one or more values of `peft_type`; None for every method with a layout that the newest PEFT knows.
         broken: whether to put any JSON value under some fields instead, known or not; by chance one may still be valid.
+
+    Raises:
+        UsageError: a method has no layout.
     """
-    names = current_layout_names() if methods is None else tuple(methods)
-    method = draw(st.sampled_from(names))
+    method = draw(st.sampled_from(_method_names(methods)))
     config: dict[str, Any] = {"peft_type": method}
     values = field_values(method)
     for name in draw(st.lists(st.sampled_from(sorted(values)), max_size=8, unique=True)):
@@ -92,6 +97,25 @@ def configs(draw: st.DrawFn, methods: Sequence[str] | None = None, *, broken: bo
         fields = st.sampled_from([*sorted(values), "peft_type"]) | st.text(max_size=4)
         config.update(draw(st.dictionaries(fields, ANY_JSON, min_size=1, max_size=3)))
     return config
+
+
+def _method_names(methods: str | Sequence[str] | None) -> tuple[str, ...]:
+    if methods is None:
+        return current_layout_names()
+    given = (methods,) if isinstance(methods, str) else tuple(methods)
+    if not given:
+        raise UsageError("No method is named to draw from.")
+    return tuple(layout_named(method).peft_type for method in given)
+
+
+def _dtype_names(dtypes: str | Sequence[str]) -> tuple[str, ...]:
+    given = (dtypes,) if isinstance(dtypes, str) else tuple(dtypes)
+    if not given:
+        raise UsageError("No element type is named to draw from.")
+    for name in given:
+        if name not in DTYPES:
+            raise UsageError(f"The element type {name[:80]!r} is none of {', '.join(DTYPES)}.")
+    return given
 
 
 def safetensors_headers(*, broken: bool = False) -> st.SearchStrategy[GeneratedHeader]:
