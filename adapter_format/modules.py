@@ -5,6 +5,7 @@ What is said of modules here holds as well for the tensors that belong to severa
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,7 +20,7 @@ from adapter_format.shapes import may_have, parse_shape
 from adapter_format.targets import Targets, ends_with_name, target_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from adapter_format.keys import Sorted
     from adapter_format.layouts import Kind, Layout, Value
@@ -178,7 +179,10 @@ class _Settings:
         by_shape = select.get("role_shapes", {})
         if not all(role in roles and may_have(parse_shape(by_shape[role]), roles[role].shape) for role in by_shape):
             return False
-        if not applies_to_path(kind, path, self.find) or not holds(select.get("config", {}), self.find):
+        chosen = applies_to_path(kind, path, self.find)
+        if chosen is False or not holds(select.get("config", {}), self.find):
+            return False
+        if chosen is None and not self._fits(kind, path, roles, others):
             return False
         if "unless_fits" in select and self._fits(self.layout.kind(select["unless_fits"]), path, roles, others):
             return False
@@ -190,17 +194,24 @@ class _Settings:
         has_all = all(role_name(name) in chosen.shapes for name in roles)
         return has_all and not settle(Frame(self.layout, chosen, others), roles, given).faults
 
+    @functools.cached_property
+    def _tied_choices(self) -> list[dict[str, Any]]:
+        return _distinct(self._choice(path) for path in self.stored if _is_embedding(path))
+
+    def _choice(self, name: str) -> dict[str, Any]:
+        """Return what the config gives what bears a name."""
+        found = {symbol: value_of(value, by_path(name)) for symbol, (value, by_path) in self.by_path.items()}
+        return _known({**self.constant, **found}, self.layout.values)
+
     def given(self, path: str, kind: Kind | None, roles: Roles) -> Mapping[str, Any]:
         """Return what the config gives one module, by symbol."""
         names = pattern_names(path, kind, self.targets)
+        choices = [self._choice(name) for name in names]
         if self.tied and _is_embedding(path):
             # A tied head is made like the embedding, with the embedding's rank.
-            names += filter(_is_embedding, self.stored)
-        choices: list[dict[str, Any]] = []
-        for name in names:
-            found = {symbol: value_of(value, by_path(name)) for symbol, (value, by_path) in self.by_path.items()}
-            choices.append(_known({**self.constant, **found}, self.layout.values))
+            choices += self._tied_choices
         choices += [self.constant] if any(value.either for value, _ in self.by_path.values()) else []
+        choices = _distinct(choices) if len(choices) > 1 else choices
         if len(choices) == 1:
             return choices[0]
         frame = Frame(self.layout, kind or self.kind_of(path, roles))
@@ -212,12 +223,22 @@ def _known(values: Mapping[str, Any], declared: Mapping[str, Value]) -> dict[str
     return {symbol: value for symbol, value in values.items() if value is not None or declared[symbol].raw}
 
 
-def applies_to_path(kind: Kind, path: str, find: Callable[[str], Any]) -> bool:
-    """Whether a kind that the config chooses by path applies to a path; one that it does not, applies to all."""
+def _distinct(choices: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Drop what was there before: settling costs more than looking, and thousands of names may have one rank."""
+    # Of equal values, True and 1 are not the same to an expression.
+    return list({(*found.items(), *map(type, found.values())): found for found in choices}.values())
+
+
+def applies_to_path(kind: Kind, path: str, find: Callable[[str], Any]) -> bool | None:
+    """Whether a kind that the config chooses by path applies to a path; one that it does not, applies to all.
+
+    Returns:
+        None if the config's regex can't be matched in bounded time, or not at all.
+    """
     select = kind.select
     if "path_contains_any" in select and not _contains_any(find(select["path_contains_any"]), path):
         return False
-    return "path_ends_with_any" not in select or _ends_with_any(find(select["path_ends_with_any"]), path)
+    return _ends_with_any(find(select["path_ends_with_any"]), path) if "path_ends_with_any" in select else True
 
 
 def _path_fields(kind: Kind) -> list[str]:
@@ -225,17 +246,22 @@ def _path_fields(kind: Kind) -> list[str]:
     return [kind.select[name] for name in ("path_contains_any", "path_ends_with_any") if name in kind.select]
 
 
+def regex_fields(layout: Layout) -> list[str]:
+    """Return the config fields that choose kinds by a list of endings or by a regex."""
+    return [kind.select["path_ends_with_any"] for kind in layout.kinds if "path_ends_with_any" in kind.select]
+
+
 def _contains_any(parts: Any, path: str) -> bool:
     return isinstance(parts, list) and any(isinstance(part, str) and part in path for part in parts)
 
 
-def _ends_with_any(endings: Any, path: str) -> bool:
-    """Whether a path ends with an entry of a list, or is matched by a regex as a whole."""
+def _ends_with_any(endings: Any, path: str) -> bool | None:
+    """Whether a path ends with an entry of a list, or is matched by a regex as a whole; None if that stays open."""
     if isinstance(endings, str):
         try:
             return fullmatch(endings, path)
         except (PatternError, PatternTooCostly):
-            return False
+            return None
     return isinstance(endings, list) and any(isinstance(ending, str) and path.endswith(ending) for ending in endings)
 
 
@@ -248,8 +274,7 @@ def pattern_names(path: str, kind: Kind | None, targets: Targets | None) -> list
     if kind is None or targets is None or kind.select.get("target") != "parameter":
         return [path.partition(f".{auxiliary().base_layer_part}.")[0]]
     plain = path.replace(f".{auxiliary().base_layer_part}", "")
-    owned = [name for name in targets.parameters if ends_with_name(plain, name.rpartition(".")[0]) or "." not in name]
-    return [f"{plain}.{name.rpartition('.')[2]}" for name in owned] or [path]
+    return [f"{plain}.{name.rpartition('.')[2]}" for name in targets.parameters_of(plain)] or [path]
 
 
 def _is_embedding(path: str) -> bool:

@@ -43,6 +43,9 @@ RELATION = "relation"
 CHOICE = "choice"
 """The tensors have the shapes that another value of a field calls for."""
 
+_MOST_NUMBERS = 100_000
+"""Numbered tensors of one unit that are planned, more than any file may have keys."""
+
 RANK = "r"
 """How every layout calls the rank."""
 
@@ -388,7 +391,12 @@ def complete(frame: Frame, symbols: Mapping[str, Any], wanted: Callable[[str], b
     for role in map(frame.layout.roles.__getitem__, frame.kind.shapes):
         if not role.counted_as or not wanted(role.name) or type(found.get(role.counted_as)) is not int:
             continue
-        step = evaluate(role.step, frame.scope(found))
+        try:
+            step = evaluate(role.step, frame.scope(found))
+        except (UnknownSymbolError, NoValueError):
+            return None
+        if found[role.counted_as] > _MOST_NUMBERS:
+            return None
         numbers = tuple(str(number * step) for number in range(found[role.counted_as]))
         found.update(numbered(role.counted_as, numbers))
         for at, number in enumerate(numbers):

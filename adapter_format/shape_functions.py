@@ -6,12 +6,13 @@ needs it.
 
 from __future__ import annotations
 
+import functools
 import math
 
 from adapter_format.expressions import Function
 
-_MOST_STEPS = 1 << 17
-"""Candidates that are tried in the search for a divisor: enough for sizes of 17 billion, over in some milliseconds."""
+_MOST_STEPS = 1 << 15
+"""Candidates that are tried in the search for a divisor: enough for sizes of a billion, over in some milliseconds."""
 
 
 def triangle(size: int) -> int:
@@ -30,6 +31,7 @@ def quotient_up(left: int, right: int) -> int:
     return -(-left // right)
 
 
+@functools.lru_cache(maxsize=4096)
 def _largest_divisor(number: int, most: int) -> int:
     """Return the largest divisor of a number that is not above `most`; ValueError where that takes too long."""
     if most > _MOST_STEPS:

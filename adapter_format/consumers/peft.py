@@ -268,7 +268,8 @@ def _lost_modules(held: Held, counts: str) -> list[str]:
     if not isinstance(numbers, list) or not numbers or not isinstance(targets, list):
         return []
     names = held.config.get("layers_pattern")
-    listed = tuple(name for name in ([names] if isinstance(names, str) else names or ()) if isinstance(name, str))
+    several = names if isinstance(names, list) else [names]
+    listed = tuple(name for name in several if isinstance(name, str))
     try:
         return [
             path for path in held.modules if path not in targets and layer_number(path, listed, counts) not in numbers

@@ -11,9 +11,10 @@ from adapter_format.consumers.held import PREFIX, Held
 from adapter_format.consumers.matching import Patterns, sizes
 from adapter_format.findings import Location
 from adapter_format.packaged import load_schema
+from adapter_format.settling import RANK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 
 def places_of(change: Mapping[str, Any], held: Held) -> tuple[Location, ...]:
@@ -35,10 +36,10 @@ def places_of(change: Mapping[str, Any], held: Held) -> tuple[Location, ...]:
     if "lacks" in change and (held.tensors is None or _matching({"keys": change["lacks"]}, tensors)):
         return ()
     if "seen" in change:
-        found = _SIGNS[change["seen"]](held)
+        found = _SIGNS[change["seen"]](held, [place.tensor for place in places if place.tensor])
         if found is None:
             return ()
-        places += found
+        places = found or places
     return tuple(places) or (Location(CONFIG_NAME, pointer=""),)
 
 
@@ -67,7 +68,7 @@ def patterns_of(held: Held) -> Patterns | None:
     return Patterns(rank, alpha, ranks if isinstance(ranks, dict) else {}, alphas if isinstance(alphas, dict) else {})
 
 
-def _scaled(held: Held) -> list[Location] | None:
+def _scaled(held: Held, _keys: Sequence[str]) -> list[Location] | None:
     """Some alpha is not the rank of its module."""
     patterns = patterns_of(held)
     if patterns is None:
@@ -78,48 +79,41 @@ def _scaled(held: Held) -> list[Location] | None:
     return [] if any(size.alpha != size.rank for size in found.values()) else None
 
 
-def _scaled_convolution(held: Held) -> list[Location] | None:
+def _scaled_convolution(held: Held, keys: Sequence[str]) -> list[Location] | None:
     """A scale lies in a row, as that of a convolution does."""
-    found = [
-        Location(WEIGHTS_NAME, tensor=key)
-        for key, info in (held.tensors or {}).items()
-        if key.endswith(".boft_s") and len(info.shape) == 2 and info.shape[0] == 1 < info.shape[1]
-    ]
-    return found or None
+    shapes = {key: (held.tensors or {})[key].shape for key in keys}
+    found = [key for key, shape in shapes.items() if len(shape) == 2 and shape[0] == 1 < shape[1]]
+    return [Location(WEIGHTS_NAME, tensor=key) for key in found] or None
 
 
-def _bias_of_layer(held: Held) -> list[Location] | None:
+def _bias_of_layer(held: Held, _keys: Sequence[str]) -> list[Location] | None:
     """A bias stands beside the factors of its layer."""
     keys = (f"{PREFIX}{path}.bias" for path in held.paths)
     found = [Location(WEIGHTS_NAME, tensor=key) for key in keys if key in (held.tensors or {})]
     return found or None
 
 
-def _grouped(held: Held) -> list[Location] | None:
-    """B of a convolution has fewer columns than A has rows: each group its own."""
+def _grouped(held: Held, keys: Sequence[str]) -> list[Location] | None:
+    """The factor of a convolution has fewer columns than the rank: each group its own."""
     found = []
     for module in held.modules.values():
-        a, b = module.roles.get("lora_A"), module.roles.get("lora_B")
-        if a is not None and b is not None and len(b.shape) > 2 and b.shape[1] < a.shape[0]:
-            found.append(Location(WEIGHTS_NAME, tensor=b.name))
+        rank = module.symbols.get(RANK)
+        factors = [info for info in module.roles.values() if info.name in keys and len(info.shape) > 2]
+        found += [Location(WEIGHTS_NAME, tensor=info.name) for info in factors if rank and info.shape[1] < rank]
     return found or None
 
 
-def _several_widths(held: Held) -> list[Location] | None:
+def _several_widths(held: Held, keys: Sequence[str]) -> list[Location] | None:
     """Vectors over the outputs of several modules differ in length."""
-    found = [
-        (info.shape, Location(WEIGHTS_NAME, tensor=key))
-        for key, info in (held.tensors or {}).items()
-        if key.endswith(".vera_lambda_b")
-    ]
-    return [place for _, place in found] if len({shape for shape, _ in found}) > 1 else None
+    shapes = {(held.tensors or {})[key].shape for key in keys}
+    return [Location(WEIGHTS_NAME, tensor=key) for key in keys] if len(shapes) > 1 else None
 
 
-_SIGNS: dict[str, Callable[[Held], list[Location] | None]] = {
+_SIGNS: dict[str, Callable[[Held, Sequence[str]], list[Location] | None]] = {
     "scaled": _scaled,
     "scaled-convolution": _scaled_convolution,
     "bias-of-layer": _bias_of_layer,
     "grouped": _grouped,
     "several-widths": _several_widths,
 }
-"""How `seen` in the data is judged: the places that show it, or None if it is not there."""
+"""How `seen` in the data is judged, of an adapter and the keys found: the places that show it, or None if none do."""

@@ -8,6 +8,7 @@ from adapter_format.config import CONFIG_NAME
 from adapter_format.findings import Finding, Location
 from adapter_format.layouts import auxiliary
 from adapter_format.module_values import EXACT, MATCHING
+from adapter_format.modules import regex_fields
 from adapter_format.pattern_budget import Budget
 from adapter_format.patterns import PatternError, PatternTooCostly, compile_pattern
 from adapter_format.rules.edits import SetConfig, mutation
@@ -72,6 +73,10 @@ def check_patterns(checkpoint: Checkpoint) -> Iterator[Finding]:
     for field in (layout.targets[name] for name in regexes if name in layout.targets):
         value = config.get(field)
         if isinstance(value, str) and value.lower() != "all-linear":
+            yield from _check_pattern(value, Location(CONFIG_NAME, pointer=f"/{field}"), paths)
+    for field in dict.fromkeys(regex_fields(layout)):
+        value = config.get(field)
+        if isinstance(value, str):
             yield from _check_pattern(value, Location(CONFIG_NAME, pointer=f"/{field}"), paths)
     listed = [layout.targets[name] for name in ("layers_pattern",) if name in layout.targets]
     for field in (*listed, auxiliary().saved_modules_field):
