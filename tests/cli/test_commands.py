@@ -192,7 +192,8 @@ def test_size_refuses_in_one_sentence(capsys: Captured, arguments: list[str], se
     assert sentence in err
 
 
-def test_inspect_shows_the_whole(capsys: Captured) -> None:
+def test_inspect_shows_the_whole(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     text = _text(capsys, "inspect", GOLDENS / "embeddings_saved_on_demand")
 
     assert "LORA (LoRA)" in text
