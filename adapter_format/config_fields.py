@@ -76,6 +76,12 @@ def describes(peft_type: str) -> bool:
     return peft_type in known_peft_types() and peft_type in load_schema("adapter_config")["$defs"]
 
 
+def methods_with(name: str) -> tuple[str, ...]:
+    """Return the methods that have a field of their own of a name."""
+    definitions = load_schema("adapter_config")["$defs"]
+    return tuple(method for method in known_peft_types() if name in definitions.get(method, {}).get("properties", {}))
+
+
 def nearest_field(name: str, peft_type: str) -> str | None:
     """Return the field of the method whose name is most like a misspelt one, or None if none is near."""
     from difflib import get_close_matches

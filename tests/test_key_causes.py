@@ -133,3 +133,28 @@ def test_weight_behind_what_is_no_embedding_is_a_role_misspelt(folder: str, patt
     found = {one.rule for one in findings(folder, tmp_path, pattern, r"\1.weight")}
 
     assert found - {one.rule for one in af.validate(METHODS / folder).findings} == {"AF334"}
+
+
+@pytest.mark.parametrize(
+    ("folder", "method", "own", "fields"),
+    [
+        ("adalora_linear", "LORA", "ADALORA", {"/init_r", "/target_r", "/tinit"}),
+        ("vera_saved", "LORA", "VERA", {"/vera_dropout", "/save_projection"}),
+        ("lokr_factored", "LOHA", "LOKR", {"/decompose_both", "/decompose_factor"}),
+    ],
+)
+def test_the_fields_of_the_method_that_the_keys_are_of_are_one_finding(
+    folder: str, method: str, own: str, fields: set[str], tmp_path: Path
+) -> None:
+    (found,) = [one for one in findings(folder, tmp_path, "^$", "", peft_type=method) if one.rule == "AF213"]
+
+    assert fields <= {place.pointer for place in found.places}
+    assert f"Keys are spelled as {own} spells them" in found.message
+    assert found.mend.startswith(f"Set `peft_type` to {own} ")
+
+
+def test_a_field_of_another_method_is_known_to_peft(tmp_path: Path) -> None:
+    (found,) = findings("lokr_factored", tmp_path, "^$", "", init_r=3)
+
+    assert found.message == "LOKR has no field `init_r`, ADALORA has it; it is dropped."
+    assert "Did you mean" not in found.mend

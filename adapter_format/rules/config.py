@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from adapter_format.anatomy import OTHER_METHOD
 from adapter_format.conditions import is_set
 from adapter_format.config import CONFIG_NAME
 from adapter_format.findings import Finding, Location, Severity
@@ -25,6 +26,7 @@ from adapter_format.settling import RANK
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from adapter_format.anatomy import Anatomy
     from adapter_format.checkpoint import Checkpoint
     from adapter_format.constraints import Constraint
     from adapter_format.layouts import Layout
@@ -73,7 +75,7 @@ FIELD_VALUE = Rule(
     quotes=("dropout probability has to be between 0 and 1", "Invalid task type"),
 )  # fmt: skip
 UNKNOWN_FIELD = Rule(
-    "AF213", "unknown-field", "warning", "CFG-5", "A field that no release of PEFT knows",
+    "AF213", "unknown-field", "warning", "CFG-5", "A field that the method has in no release of PEFT",
     "PEFT 0.14 and later drop it with a warning, 0.6 to 0.13 stop; if it is a misspelt field, its default is used instead.",
     "Remove the field, or spell it right.", "warns",
     (mutation("plain", SetConfig("/lora_rank", 4)),
@@ -237,23 +239,32 @@ def check_fields(checkpoint: Checkpoint) -> Iterator[Finding]:
     config = checkpoint.config
     if config is None or checkpoint.layout is None:
         return
-    method = checkpoint.layout.peft_type
-    from adapter_format.config_fields import fields_of, nearest_field
+    from adapter_format.config_fields import fields_of
 
-    known = fields_of(method)
+    known = fields_of(checkpoint.layout.peft_type)
+    unknown: list[str] = []
     for name in config:
         found = known.get(name)
         if found is None:
-            near = nearest_field(name, method)
-            hint = f"Did you mean `{near}`? Spell it so, or remove the field." if near else None
-            text = f"No release of PEFT knows the field `{quote(name).strip(chr(39))}`; it is dropped."
-            # Real PEFT writes every field it knows: next to a misspelt one, the field itself is missing and has its default.
-            severity: Severity | None = "error" if near and near not in config else None
-            yield UNKNOWN_FIELD.finding(text, [field(name)], mend=hint, severity=severity)
+            unknown.append(name)
         elif found.until is not None and not (name in checkpoint.layout.retired_layouts and is_set(config[name])):
             text = f"`{name}` was last known to PEFT {found.until}; newer releases drop it."
             yield OLD_FIELD.finding(text, [field(name)])
+    if unknown:
+        yield from _unknown_fields(unknown, config, checkpoint.layout.peft_type, checkpoint.anatomy)
     yield from _check_values(config, checkpoint.layout)
+
+
+def _unknown_fields(
+    names: list[str], config: Mapping[str, Any], method: str, anatomy: Anatomy | None
+) -> Iterator[Finding]:
+    from adapter_format.unknown_fields import explain
+
+    strangers = anatomy.companions_that_are(OTHER_METHOD) if anatomy is not None else ()
+    for cause in explain(names, config, method, strangers[0].detail if strangers else ""):
+        # Real PEFT writes every field it knows: next to a misspelt one, the field itself is missing and has its default.
+        severity: Severity | None = "error" if cause.displaces else None
+        yield UNKNOWN_FIELD.finding(cause.message, map(field, cause.names), mend=cause.mend, severity=severity)
 
 
 def _check_values(config: Mapping[str, Any], layout: Layout) -> Iterator[Finding]:
