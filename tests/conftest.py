@@ -13,6 +13,6 @@ from hypothesis import HealthCheck, settings
 _COMMON = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 settings.register_profile("quick", _COMMON, max_examples=60, derandomize=True, database=None)
-settings.register_profile("deep", _COMMON, max_examples=500, derandomize=True, database=None, print_blob=True)
+settings.register_profile("deep", _COMMON, max_examples=300, derandomize=True, database=None, print_blob=True)
 settings.register_profile("search", _COMMON, max_examples=2000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from adapter_format.anatomy import dissect
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PREFIX = "base_model.model."
-_ROLE = re.compile(r"base_model\.model\.(?P<path>.+)\.(?:lora|hada|lokr)_[^.]+(?:\.weight)?")
-"""Keys of the methods whose patterns have a history, for those of them of which no layout is known."""
 
 
 class Held:
@@ -65,11 +62,8 @@ class Held:
 
     @functools.cached_property
     def paths(self) -> tuple[str, ...]:
-        """The paths of the adapted modules, as far as keys show them."""
-        if self.modules:
-            return tuple(self.modules)
-        found = (_ROLE.fullmatch(key) for key in self.tensors or ())
-        return tuple(dict.fromkeys(match["path"] for match in found if match is not None))
+        """The paths of the adapted modules."""
+        return tuple(self.modules)
 
     @functools.cached_property
     def writer(self) -> Span:
