@@ -268,6 +268,12 @@ def declared_roles(anatomy: Anatomy, config: Mapping[str, Any]) -> dict[str, boo
     return {name: holds(role.declared_by, find) for name, role in anatomy.layout.roles.items()}
 
 
+def switched_off(anatomy: Anatomy) -> set[str]:
+    """Return the fields that decide whether tensors that are stored are read or computed anew."""
+    stored = {name for units in anatomy.alike for name in stored_roles(units[0])}
+    return {anatomy.layout.roles[name].switch for name in stored} - {""}
+
+
 def has_role(module: Module, role: str, declared: Mapping[str, bool]) -> bool:
     """Whether a unit is to have the tensors of a role."""
     return role in module.kind.shapes and (declared[role] or role in module.kind.always)

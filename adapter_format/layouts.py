@@ -69,6 +69,8 @@ class Role(NamedTuple):
             `recomputed`, mostly to the same numbers; or `read` all the same.
         missing: what its absence does: `harms`, or nothing, if PEFT computes it anew (`harmless`); `unknown` if only
             the base decides whether it is there.
+        refused: whether PEFT refuses to load if it `alone` is missing, or `together` with all that the same field calls
+            for; "" if it does not.
         former: which releases wrote it, if the newest neither writes nor misses it; "" for every other role.
     """
 
@@ -89,7 +91,15 @@ class Role(NamedTuple):
     step: str
     undeclared: str
     missing: str
+    refused: str
     former: str
+
+    @property
+    def switch(self) -> str:
+        """The config field that decides whether it is read or computed anew, to much the same; "" if none does."""
+        field, condition = next(iter(self.declared_by.items()), ("", {}))
+        is_computed = self.undeclared == "recomputed" or self.missing == "harmless"
+        return field if is_computed and condition == {"set": True} else ""
 
 
 class Kind(NamedTuple):
@@ -331,6 +341,7 @@ def _read_role(name: str, data: Mapping[str, Any]) -> Role:
         data.get("step", "1"),
         "read" if "former" in data else data.get("undeclared", "dropped"),
         data.get("missing", "harms"),
+        data.get("refused", ""),
         data.get("former", ""),
     )
 

@@ -158,3 +158,34 @@ def test_a_field_of_another_method_is_known_to_peft(tmp_path: Path) -> None:
 
     assert found.message == "LOKR has no field `init_r`, ADALORA has it; it is dropped."
     assert "Did you mean" not in found.mend
+
+
+@pytest.mark.parametrize("folder", ["vera_saved", "frod_saved", "pvera_saved", "supertuning_linear"])
+def test_projections_that_are_stored_but_not_called_for_are_one_finding(folder: str, tmp_path: Path) -> None:
+    switch = "save_precomputed_indices" if folder.startswith("super") else "save_projection"
+    (found,) = findings(folder, tmp_path, "^$", "", **{switch: False})
+
+    assert (found.rule, found.severity) == ("AF306", "warning")
+    assert found.mend == f"Set `{switch}` to true, so that those of the file are read."
+
+
+@pytest.mark.parametrize(("folder", "names"), [("vera_unsaved", ["vera_A", "vera_B"]), ("frod_unsaved", ["frod_V"])])
+def test_projections_that_are_called_for_but_not_stored_are_one_finding(
+    folder: str, names: list[str], tmp_path: Path
+) -> None:
+    (found,) = findings(folder, tmp_path, "^$", "", save_projection=True)
+
+    assert (found.rule, found.severity, found.peft) == ("AF307", "error", "raises")
+    assert all(f"'base_model.{name}" in found.message for name in names)
+
+
+def test_peft_refuses_vera_without_its_first_projection_alone(tmp_path: Path) -> None:
+    said = {
+        name: [
+            (one.rule, one.severity, one.peft) for one in findings("vera_saved", tmp_path / name, f"{name}$", "other")
+        ]
+        for name in ("vera_A", "vera_B")
+    }
+
+    assert ("AF307", "error", "raises") in said["vera_A"]
+    assert ("AF307", "warning", "warns") in said["vera_B"]

@@ -70,7 +70,7 @@ def test_a_rank_that_only_conditional_tensors_have_is_a_rank(tmp_path: Path) -> 
 def test_tensors_that_are_computed_anew_are_no_error_where_the_config_drops_them(tmp_path: Path) -> None:
     found = findings("supertuning_linear", tmp_path, save_precomputed_indices=False)
 
-    assert [(rule, severity) for rule, severity, _ in found] == [("AF306", "warning"), ("AF218", "warning")]
+    assert [(rule, severity) for rule, severity, _ in found] == [("AF306", "warning")]
 
 
 def test_a_feedforward_list_of_null_leaves_the_choice_to_the_base(tmp_path: Path) -> None:

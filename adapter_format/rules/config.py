@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from adapter_format.anatomy import OTHER_METHOD
+from adapter_format.anatomy import OTHER_METHOD, switched_off
 from adapter_format.conditions import is_set
 from adapter_format.config import CONFIG_NAME
 from adapter_format.findings import Finding, Location, Severity
@@ -310,6 +310,8 @@ def check_constraints(checkpoint: Checkpoint) -> Iterator[Finding]:
     from adapter_format.constraints import broken_constraints
 
     for constraint in broken_constraints(config, checkpoint.layout.peft_type):
+        if checkpoint.anatomy is not None and set(constraint.fields) <= switched_off(checkpoint.anatomy):
+            continue  # what the file holds is not missing: the rule about undeclared tensors says so
         rule = CONFLICTING_FIELDS if constraint.kind == "excludes" else COMPANION_FIELD_MISSING
         places = [field(name) for name in constraint.fields if name in config] or [Location(CONFIG_NAME, pointer="")]
         severity = _constraint_severity(constraint)

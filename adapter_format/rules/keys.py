@@ -18,6 +18,7 @@ from adapter_format.rules.edits import (
     SetConfig,
     mutation,
 )
+from adapter_format.rules.key_mends import mend_of
 from adapter_format.rules.rule import Rule
 from adapter_format.shape_functions import category
 
@@ -27,10 +28,9 @@ if TYPE_CHECKING:
     from adapter_format.anatomy import Anatomy, Companion
     from adapter_format.checkpoint import Checkpoint
     from adapter_format.findings import Severity
+    from adapter_format.layouts import Role
     from adapter_format.modules import Module
 
-_MOST_FRONTS = 3
-_RENAME = "Rename the keys; the tensor bytes stay as they are."
 MISSING_KEYS = "Found missing adapter keys while loading the checkpoint"
 UNSUPPORTED_WEIGHT = "is unsupported LoRA weight"
 
@@ -166,7 +166,7 @@ def check_spelling(checkpoint: Checkpoint) -> Iterator[Finding]:
         attributes = tuple(f"{anatomy.layout.prefix}{part}." for part in auxiliary().outer_wrapper_parts)
         unsure = fault == spelling.WRAPPER and all(item.key.startswith(attributes) for item in found)
         yield rule.finding(
-            text, places(item.key for item in found), severity="warning" if unsure else None, mend=_mend(fault, found)
+            text, places(item.key for item in found), severity="warning" if unsure else None, mend=mend_of(fault, found)
         )
     suffixed = [c for c in anatomy.companions if is_of_embedding_with_weight(anatomy.layout, c.path)]
     if suffixed:
@@ -177,42 +177,6 @@ def check_spelling(checkpoint: Checkpoint) -> Iterator[Finding]:
     if anatomy.duplicates:
         text = f"{anatomy.duplicates[0]!r} fills a place that another key fills already ({tensors_of(len(anatomy.duplicates))})."
         yield DUPLICATE_ROLE.finding(text, places(anatomy.duplicates))
-
-
-def _mend(fault: str, found: list[parts.Misspelling]) -> str | None:
-    """Say how the keys of a finding become right; None where the rule's own words say it."""
-    if fault == spelling.ADAPTER_NAME and any(_is_renamed(item) for item in found):
-        return "Rename the keys, or save with `adapter_format.extract_adapter`."
-    if fault not in (spelling.PREFIX_MISSING, spelling.PREFIX_DOUBLED):
-        return None
-    examples: dict[tuple[str, str], str] = {}
-    for item in found:
-        examples.setdefault(_fronts(item), item.key)
-    if len(examples) > _MOST_FRONTS:
-        return _RENAME
-    several = len(examples) > 1
-    steps = [_step(*fronts, f"keys like {key!r}" if several else "each key") for fronts, key in examples.items()]
-    return f"{'; '.join(steps)}; the tensor bytes stay as they are."
-
-
-def _is_renamed(misspelling: parts.Misspelling) -> bool:
-    """Whether another name belongs in the place of the one that was left in a key."""
-    return misspelling.key.count(".") == misspelling.canonical.count(".")
-
-
-def _fronts(misspelling: parts.Misspelling) -> tuple[str, str]:
-    """Return in what a key and its right spelling differ in front of what they share."""
-    key, right = misspelling.key.split("."), misspelling.canonical.split(".")
-    while key and right and key[-1] == right[-1]:
-        key.pop()
-        right.pop()
-    return ".".join([*key, ""]), ".".join([*right, ""])
-
-
-def _step(stored: str, right: str, where: str) -> str:
-    if not stored:
-        return f"Put `{right}` in front of {where}"
-    return f"Replace `{stored}` by `{right}` in {where}" if right else f"Remove `{stored}` from the front of {where}"
 
 
 def _prefixes(anatomy: Anatomy, found: list[parts.Misspelling]) -> str:
@@ -268,9 +232,8 @@ def check_roles(checkpoint: Checkpoint) -> Iterator[Finding]:
         if not conditional or config is not None:
             yield _lacking(anatomy, role, units) if not conditional else _declared_but_lacking(anatomy, role, units)
     yield from _missing_shared(anatomy, declared, known=config is not None)
-    for role, units in surplus.items() if config is not None else ():
-        if anatomy.layout.roles[role].undeclared != "read":
-            yield _undeclared(anatomy, role, units)
+    if config is not None:
+        yield from _all_undeclared(anatomy, surplus)
 
 
 def live_prompt(anatomy: Anatomy) -> list[Companion]:
@@ -311,7 +274,34 @@ def _declared_but_lacking(anatomy: Anatomy, role: str, units: list[Module]) -> F
     field = next(iter(definition.declared_by))
     text = f"{_call(field)} for them, but {_of_all(anatomy, units)} no `{definition.suffix}` ({definition.purpose})."
     keys = places(next(iter(unit.roles.values())).name for unit in units)
-    return ROLE_MISSING.finding(text, keys, severity=_severity(anatomy, role))
+    found = ROLE_MISSING.finding(text, keys, severity=_severity(anatomy, role))
+    return found._replace(peft="raises") if definition.refused == "alone" else found
+
+
+def _all_undeclared(anatomy: Anatomy, surplus: Mapping[str, list[Module]]) -> Iterator[Finding]:
+    """Report tensors that are not called for; those that a switch would have read in place of new ones as one finding."""
+    by_switch: dict[str, list[Role]] = {}
+    for role in anatomy.layout.roles.values():
+        units = surplus.get(role.name, [])
+        if units and role.switch and role.name in units[0].kind.shapes:
+            by_switch.setdefault(role.switch, []).append(role)
+        elif units and role.undeclared != "read":
+            yield _undeclared(anatomy, role.name, units)
+    for switch, roles in by_switch.items():
+        keys = [
+            info.name
+            for role in roles
+            for unit in surplus[role.name]
+            for name, info in unit.roles.items()
+            if role_name(name) == role.name
+        ]
+        what = ", ".join(f"`{role.suffix}` ({role.purpose})" for role in roles)
+        text = f"{tensors_of(len(keys))} {what}, but `{switch}` in the config does not call for them: PEFT computes its own."
+        needed = [role for role in anatomy.layout.roles.values() if role.switch == switch and role.refused]
+        mend = f"Set `{switch}` to true, so that those of the file are read."
+        if any(role not in roles for role in needed):
+            mend = "Remove the tensors, which are not all that there should be."
+        yield ROLE_UNDECLARED.finding(text, places(keys), severity="warning", mend=mend)
 
 
 def _undeclared(anatomy: Anatomy, role: str, units: list[Module]) -> Finding:
@@ -344,23 +334,34 @@ def _called(unit: Module) -> str:
 
 
 def _missing_shared(anatomy: Anatomy, declared: Mapping[str, bool], *, known: bool) -> Iterator[Finding]:
-    """Find groups of shared tensors of which none is there."""
+    """Find groups of shared tensors of which none is there; those that one field calls for are one finding."""
     layout = anatomy.layout
+    absent: dict[str, list[tuple[Role, list[str]]]] = {}
     for role in layout.roles.values():
         if role.scope == MODULE or role.counted_as or not declared[role.name] or (role.declared_by and not known):
             continue
         if role.missing == "unknown":
             continue
         names = {category(path) for path in anatomy.modules} if role.scope == CATEGORY else {""}
-        absent = sorted(name for name in names if name not in anatomy.shared)
-        if not absent or (role.scope == BARE and any(c.path == role.suffix for c in anatomy.companions)):
-            continue
-        keys = [key_of(layout, name, role.name) for name in absent]
-        text = f"The file has no {keys[0]!r} ({role.purpose})" + (
-            f" and {len(keys) - 1} more like it." if keys[1:] else "."
-        )
-        rule = ROLE_MISSING if role.declared_by else PARTNER_MISSING
-        yield rule.finding(text, [Location(WEIGHTS_NAME)] * len(keys), severity=_severity(anatomy, role.name))
+        keys = [key_of(layout, name, role.name) for name in sorted(names) if name not in anatomy.shared]
+        if keys and not (role.scope == BARE and any(c.path == role.suffix for c in anatomy.companions)):
+            absent.setdefault(next(iter(role.declared_by), role.name), []).append((role, keys))
+    for lacking in absent.values():
+        yield _none_there(anatomy, lacking)
+
+
+def _none_there(anatomy: Anatomy, lacking: list[tuple[Role, list[str]]]) -> Finding:
+    each = [
+        f"{keys[0]!r} ({role.purpose})" + (f" and {len(keys) - 1} more like it" if keys[1:] else "")
+        for role, keys in lacking
+    ]
+    roles = [role for role, _ in lacking]
+    rule = ROLE_MISSING if roles[0].declared_by else PARTNER_MISSING
+    where = [Location(WEIGHTS_NAME)] * sum(len(keys) for _, keys in lacking)
+    severity: Severity | None = None if any(role.missing == "harms" for role in roles) else "warning"
+    found = rule.finding(f"The file has no {', no '.join(each)}.", where, severity=severity)
+    is_refused = any(role.refused == "alone" or (role.refused and not anatomy.shared) for role in roles)
+    return found._replace(peft="raises") if is_refused else found
 
 
 CHECKS = (check_spelling, check_roles)
