@@ -30,6 +30,10 @@ _STORED_AS = itemgetter(1, 2)
 """Element type and shape of a `TensorInfo`."""
 
 
+_MOST_DIAGNOSED = 100
+"""Units whose faults are traced to a setting: each may cost milliseconds, and a hostile file has tens of thousands."""
+
+
 class Module(NamedTuple):
     """One adapted module, or one set of tensors that several modules share.
 
@@ -99,12 +103,14 @@ def resolve_modules(
             groups[signature].append(path)
     modules: dict[str, Module] = {}
     alike: list[list[Module]] = []
+    broken = 0
     make: Callable[..., Module] = tuple.__new__  # half the cost of a call of the class
     for signature, paths in groups.items():
         roles = stored.modules[paths[0]]
         kind, given = special.get(signature, (None, settings.constant))
         kind = kind or settings.kind_of(paths[0], roles)
-        symbols, faults = settle(Frame(layout, kind), roles, given)
+        symbols, faults = settle(Frame(layout, kind), roles, given, thorough=broken < _MOST_DIAGNOSED)
+        broken += bool(faults)
         own = [make(Module, (path, kind, stored.modules[path], given, symbols, faults)) for path in paths]
         modules.update(zip(paths, own, strict=True))
         alike.append(own)
@@ -192,7 +198,7 @@ class _Settings:
         given = self.given(path, kind, roles) if self.by_path else self.constant
         chosen = self._fit(kind)
         has_all = all(role_name(name) in chosen.shapes for name in roles)
-        return has_all and not settle(Frame(self.layout, chosen, others), roles, given).faults
+        return has_all and not settle(Frame(self.layout, chosen, others), roles, given, thorough=False).faults
 
     @functools.cached_property
     def _tied_choices(self) -> list[dict[str, Any]]:
@@ -215,7 +221,7 @@ class _Settings:
         if len(choices) == 1:
             return choices[0]
         frame = Frame(self.layout, kind or self.kind_of(path, roles))
-        return next((given for given in choices if not settle(frame, roles, given).faults), choices[0])
+        return next((given for given in choices if not settle(frame, roles, given, thorough=False).faults), choices[0])
 
 
 def _known(values: Mapping[str, Any], declared: Mapping[str, Value]) -> dict[str, Any]:

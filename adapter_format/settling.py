@@ -127,13 +127,14 @@ def _numbers(symbols: Symbols, count: str) -> tuple[str, ...]:
     return numbers_of(symbols, count)
 
 
-def settle(frame: Frame, roles: Roles, given: Mapping[str, Any]) -> Settled:
+def settle(frame: Frame, roles: Roles, given: Mapping[str, Any], *, thorough: bool = True) -> Settled:
     """Settle one unit.
 
     Args:
         frame: method, kind and surroundings.
         roles: the stored tensors by role.
         given: the symbols whose value is in the config.
+        thorough: whether to look for the setting that is to blame for a fault, or only to say where it shows.
     """
     layout, kind = frame.layout, frame.kind
     counted = dict(_counted(frame, roles, given))
@@ -147,6 +148,10 @@ def settle(frame: Frame, roles: Roles, given: Mapping[str, Any]) -> Settled:
     main = {name: info for name, info in known.items() if not layout.role(name).declared_by}
     mismatch = settle_shapes(frame, main, symbols)
     if mismatch is not None:
+        if not thorough:
+            name, found_instead = mismatch
+            what = DIMENSIONS if found_instead.axis is None else FACTORS
+            return Settled(symbols, (ShapeFault(what, name, found_instead),))
         symbols, fault = _diagnose(frame, main, given, counted, mismatch)
         return Settled(symbols, (_with_choice(frame, known, {**given, **counted}, fault),))
     faults: list[ShapeFault] = []
@@ -155,15 +160,18 @@ def settle(frame: Frame, roles: Roles, given: Mapping[str, Any]) -> Settled:
             found = settle_shapes(frame, {name: info}, symbols)
             if found is not None:
                 what = DIMENSIONS if found[1].axis is None else COMPANION
-                faults.append(_with_choice(frame, known, {**given, **counted}, ShapeFault(what, name, found[1])))
-    without = _without_setting(frame, known, given, counted) if faults else None
+                fault = ShapeFault(what, name, found[1])
+                faults.append(_with_choice(frame, known, {**given, **counted}, fault) if thorough else fault)
+    without = _without_setting(frame, known, given, counted) if faults and thorough else None
     if without is not None:
         symbol, symbols = without
         first = faults[0]
         return Settled(symbols, (ShapeFault(SETTING, first.role, first.mismatch, symbol, symbols.get(symbol)),))
     if not faults:
         broken = next(broken_relations(frame, symbols), None)
-        if broken is not None and known:
+        if broken is not None and known and not thorough:
+            faults.append(ShapeFault(RELATION, next(iter(known)), None, broken, sentence=kind.relations[broken]))
+        elif broken is not None and known:
             fault = _diagnose_relation(frame, known, given, counted, broken)
             faults.append(_with_choice(frame, known, {**given, **counted}, fault))
     return Settled(symbols, tuple(faults))
