@@ -90,7 +90,8 @@ def first_match(value: Value, patterns: Mapping[str, Any]) -> Callable[[str], st
     sound = [pattern for pattern in patterns if _is_sound(pattern, matches)]
     budget = Budget(STEPS_FOR_ALL_PATHS)
     try:
-        keys = PatternKeys(sound) if matches is pattern_key_matches else None
+        by_name = matches in (pattern_key_matches, dotted_key_matches)
+        keys = PatternKeys(sound, behind_dot=matches is dotted_key_matches) if by_name else None
     except PatternTooCostly:
         return lambda _: None
 

@@ -17,13 +17,15 @@ import re
 import warnings
 from _thread import allocate_lock
 from functools import lru_cache
+from itertools import product
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from adapter_format.dotted_names import MAX_PATTERN, ends, index_behind, is_dotted, is_tail, same, starts
 from adapter_format.errors import AdapterFormatError
 from adapter_format.pattern_budget import MAX_STEPS, MAX_SUBJECT, Budget, PatternTooCostly
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from adapter_format.automaton import Automaton
 
@@ -45,14 +47,11 @@ __all__ = [
     "saved_module_matches",
 ]
 
-MAX_PATTERN: Final = 8192
-"""Longest pattern, in characters, that is compiled."""
 _RE_STEPS: Final = 50_000
 _STEPS_OF_RE_PER_STEP: Final = 20
 _MAX_CLASS_COST: Final = 32_000
 _MAX_REGEX_KEYS: Final = 2000
 
-_SPECIAL: Final = frozenset(r"\^$*+?{}[]|()")  # and the dot
 _WARNED_ABOUT: Final = r"\[\^?\[|--|&&|~~|\|\||\(\?[a-zA-Z(]"
 _quiet = allocate_lock()
 
@@ -146,8 +145,8 @@ def fullmatch(pattern: str, path: str, budget: Budget | None = None) -> bool:
 
     PEFT: `re.fullmatch(pattern, path)` (`check_target_module_exists`). Raises PatternError, PatternTooCostly.
     """
-    if _is_dotted(pattern):
-        return len(pattern) == len(path) and _same(pattern, path)
+    if is_dotted(pattern):
+        return len(pattern) == len(path) and same(pattern, path)
     return compile_pattern(pattern).fullmatch(path, budget)
 
 
@@ -157,8 +156,8 @@ def pattern_key_matches(pattern: str, path: str, budget: Budget | None = None) -
     PEFT 0.15.0 and later: `re.match(rf"(.*\.)?({pattern})$", path)` (`get_pattern_key`). Raises PatternError,
     PatternTooCostly.
     """
-    if _is_dotted(pattern):
-        return any(_same(pattern, tail) for tail in _tails(path) if len(tail) == len(pattern))
+    if is_dotted(pattern):
+        return is_tail(pattern, path)
     return _compile_pattern_key(pattern).match(path, budget)
 
 
@@ -168,8 +167,9 @@ def dotted_key_matches(pattern: str, path: str, budget: Budget | None = None) ->
     PEFT: `re.match(rf".*\.{pattern}$", path)` (in the models that cut weights into blocks or spectra). Raises
     PatternError, PatternTooCostly.
     """
-    before = r".*\."
-    return _compile_within(rf"{before}{pattern}$", len(before), pattern).match(path, budget)
+    if is_dotted(pattern) and len(path) <= MAX_SUBJECT:
+        return is_tail(pattern, path, behind_dot=True)
+    return _compile_dotted_key(pattern).match(path, budget)
 
 
 def found_anywhere(pattern: str, path: str, budget: Budget | None = None) -> bool:
@@ -177,6 +177,10 @@ def found_anywhere(pattern: str, path: str, budget: Budget | None = None) -> boo
 
     PEFT: `re.search(pattern, path)`. Raises PatternError, PatternTooCostly.
     """
+    if is_dotted(pattern) and "." not in pattern and len(path) <= MAX_SUBJECT:
+        if budget is not None:
+            budget.spend(1)
+        return pattern in path
     before = r"(?s:.*?)(?:"
     return _compile_within(rf"{before}{pattern})", len(before), pattern).match(path, budget)
 
@@ -187,12 +191,12 @@ def saved_module_matches(name: str, path: str, budget: Budget | None = None) -> 
     PEFT 0.16.0 and later: `re.match(rf"(^|.*\.){name}($|\..*)", path)` (`check_target_module_exists`). Raises
     PatternError, PatternTooCostly.
     """
-    if _is_dotted(name):
+    if is_dotted(name):
         size = len(name)
         return any(
-            _same(name, tail[:size]) and (tail[size:] in ("", "\n") or tail[size] == ".")
-            for tail in _tails(path, whole_lines=True)
-            if len(tail) >= size
+            same(name, path[start : start + size])
+            for start in starts(path)
+            if path[start + size : start + size + 1] in (".", "") or path[start + size :] == "\n"
         )
     before = r"(^|.*\.)"
     return _compile_within(rf"{before}{name}($|\..*)", len(before), name).match(path, budget)
@@ -209,6 +213,10 @@ def layer_index(path: str, layers_pattern: str | None, budget: Budget | None = N
     """
     if not layers_pattern:
         return _first_index(path)
+    if is_dotted(layers_pattern) and "." not in layers_pattern and "\n" not in path and len(path) <= MAX_SUBJECT:
+        if budget is not None:
+            budget.spend(1)
+        return index_behind(layers_pattern, path)
     before = r"(?:^|.*?\.)"
     pattern = _compile_within(rf"{before}{layers_pattern}\.(?P<idx>\d+)\.", len(before), layers_pattern)
     captured = pattern.captured(path, "idx", budget)
@@ -228,29 +236,35 @@ class PatternKeys:
     Raises PatternError and PatternTooCostly for the first key that is to blame.
     """
 
-    __slots__ = ("_dotted", "_regexes", "keys")
+    __slots__ = ("_behind_dot", "_dotted", "_regexes", "keys")
 
-    def __init__(self, keys: Iterable[str]) -> None:
+    def __init__(self, keys: Iterable[str], *, behind_dot: bool = False) -> None:
+        """Prepare keys for `pattern_key_matches`, or for `dotted_key_matches` if they are to stand behind a dot."""
         self.keys = tuple(keys)
+        self._behind_dot = behind_dot
+        compile_key = _compile_dotted_key if behind_dot else _compile_pattern_key
         self._regexes: list[tuple[int, Pattern]] = []
         # By length, by the places of the dots, by the name: a dot in a key stands for any character.
         self._dotted: dict[int, dict[tuple[int, ...], dict[str, int]]] = {}
         for rank, key in enumerate(self.keys):
-            if _is_dotted(key):
+            if is_dotted(key):
                 dots = tuple(place for place, character in enumerate(key) if character == ".")
                 self._dotted.setdefault(len(key), {}).setdefault(dots, {}).setdefault(key, rank)
             elif len(self._regexes) < _MAX_REGEX_KEYS:
-                self._regexes.append((rank, _compile_pattern_key(key)))
+                self._regexes.append((rank, compile_key(key)))
             else:
                 raise PatternTooCostly(f"more than {_MAX_REGEX_KEYS} keys are regular expressions")
 
     def first(self, path: str, budget: Budget | None = None) -> str | None:
         """The first key that hits the module at `path`, the one that PEFT uses; raises PatternTooCostly."""
         best = len(self.keys)
-        for tail in _tails(path):
-            groups = self._dotted.get(len(tail), {})
+        for start, end in product(starts(path), ends(path)):
+            groups = self._dotted.get(end - start)
+            if not groups or (self._behind_dot and start == 0):
+                continue
             if budget is not None:
                 budget.spend(len(groups))
+            tail = path[start:end]
             for dots, ranks in groups.items():
                 if "\n" in tail and any(tail[place] == "\n" for place in dots):
                     continue
@@ -265,31 +279,6 @@ class PatternKeys:
                 best = rank
                 break
         return self.keys[best] if best < len(self.keys) else None
-
-
-def _is_dotted(pattern: str) -> bool:
-    """Whether the dot is the only character of `pattern` that means something to `re`."""
-    return len(pattern) <= MAX_PATTERN and _SPECIAL.isdisjoint(pattern)
-
-
-def _same(pattern: str, text: str) -> bool:
-    """Whether `text` is `pattern` with each dot replaced by any one character of a line."""
-    if pattern == text:
-        return True
-    return len(pattern) == len(text) and all(
-        mine == its or (mine == "." and its != "\n") for mine, its in zip(pattern, text, strict=True)
-    )
-
-
-def _tails(path: str, *, whole_lines: bool = False) -> Iterator[str]:
-    r"""What remains of `path` after `(.*\.)?`, and, unless `whole_lines`, before `$` as well."""
-    ends = [path] if whole_lines or not path.endswith("\n") else [path, path[:-1]]
-    for text in ends:
-        yield text
-        dot = text.find(".")
-        while dot >= 0 and "\n" not in text[:dot]:
-            yield text[dot + 1 :]
-            dot = text.find(".", dot + 1)
 
 
 def _first_index(path: str) -> int | None:
@@ -321,6 +310,11 @@ def _within(pattern: str, run: Callable[[str, Budget], bool], text: str, budget:
 def _compile_pattern_key(key: str) -> Pattern:
     before = r"(.*\.)?("
     return _compile_within(rf"{before}{key})$", len(before), key)
+
+
+def _compile_dotted_key(key: str) -> Pattern:
+    before = r".*\."
+    return _compile_within(rf"{before}{key}$", len(before), key)
 
 
 def _compile_within(text: str, shift: int, shown: str) -> Pattern:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from adapter_format.dotted_names import is_dotted
 from adapter_format.layouts import Layout, auxiliary
 from adapter_format.module_values import STEPS_FOR_ALL_PATHS
 from adapter_format.pattern_budget import Budget
@@ -25,6 +26,8 @@ ENDINGS = "endings"
 ALWAYS = "always"
 """How the layouts say that a head tied to an adapted embedding is adapted with it, whatever the config says."""
 
+_STEPS_OF_A_NAME = 5
+
 Suffixes = tuple[tuple[int, frozenset[str]], ...]
 
 
@@ -38,6 +41,7 @@ class Targets(NamedTuple):
         covers: says of a module path `""` if it is targeted, otherwise why not.
         by_number: whether the numbers in a path may decide; if not, one path speaks for all of its series.
         is_parameter: says whether a module path is reached through `target_parameters` only.
+        parameters_of: gives the items of `target_parameters` that a module path may own, in their order.
     """
 
     names: tuple[str, ...]
@@ -46,6 +50,43 @@ class Targets(NamedTuple):
     covers: Callable[[str], str]
     is_parameter: Callable[[str], bool]
     by_number: bool = True
+    parameters_of: Callable[[str], list[str]] = lambda _: []
+
+
+class SavedNames:
+    """The entries of `modules_to_save`, in their order, for looking up many module paths.
+
+    Gives what `saved_module_matches` gives for one entry after the other, but finds plain words by a dictionary.
+    """
+
+    __slots__ = ("_others", "_words", "names")
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = names
+        self._words: dict[str, int] = {}
+        # With a text that a path must contain, so that most names need no closer look.
+        self._others: list[tuple[int, str, str]] = []
+        for rank, name in enumerate(names):
+            if not is_dotted(name):
+                self._others.append((rank, name, ""))
+            elif "." in name:
+                self._others.append((rank, name, max(name.split("."), key=len)))
+            else:
+                self._words.setdefault(name, rank)
+
+    def take(self, path: str, budget: Budget) -> bool:
+        """Whether an entry takes the module at `path` out of what is adapted; raises PatternError, PatternTooCostly."""
+        if "\n" in path:
+            budget.spend(_STEPS_OF_A_NAME * len(self.names))
+            return any(saved_module_matches(name, path, budget) for name in self.names)
+        none = len(self.names)
+        first = min((self._words[part] for part in path.split(".") if part in self._words), default=none)
+        for rank, name, part in self._others:
+            if rank > first:
+                break
+            if part in path and saved_module_matches(name, path, budget):
+                return True
+        return first < none
 
 
 def target_settings(layout: Layout, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,9 +109,12 @@ def read_targets(layout: Layout, config: Mapping[str, Any]) -> Targets | None:
     names = _strings(wanted if not isinstance(wanted, dict) else list(wanted))
     pattern = wanted if isinstance(wanted, str) else None
     parameters = _strings(settings.get("parameters"))
-    named = _by_length(names)
-    owners = _by_length([parameter.rpartition(".")[0] for parameter in parameters])
-    saved = _strings(config.get(auxiliary().saved_modules_field))
+    named = _by_length([name for name in names if name])
+    full_paths = frozenset(names)
+    owners = _by_length([owner for owner in (parameter.rpartition(".")[0] for parameter in parameters) if owner])
+    saved = SavedNames(_strings(config.get(auxiliary().saved_modules_field)))
+    excluded = settings.get("excluded")
+    left_out = _by_length(_strings(excluded))
     budget = Budget(STEPS_FOR_ALL_PATHS)
     anywhere = any("." not in parameter for parameter in parameters)
     base_layer = f".{auxiliary().base_layer_part}"
@@ -93,7 +137,7 @@ def read_targets(layout: Layout, config: Mapping[str, Any]) -> Targets | None:
         # A null target list is filled from the model's type, which only the base knows.
         return Targets((), None, (), lambda _: COVERED, lambda _: False)
 
-    if pattern is None and not settings.get("excluded") and not saved:
+    if pattern is None and not excluded and not saved.names:
         decide = _plain_decision(named, settings) if not parameters else None
         if decide is not None:
             by_number = any(character.isdigit() for name in names for character in name)
@@ -104,14 +148,14 @@ def read_targets(layout: Layout, config: Mapping[str, Any]) -> Targets | None:
         if is_parameter(path):
             # PEFT applies `exclude_modules` to modules only, never to parameters.
             return COVERED
-        if _excluded(settings.get("excluded"), path, budget):
+        if fullmatch(excluded, path, budget) if isinstance(excluded, str) else _ends_with(path, left_out):
             return EXCLUDED
-        if any(saved_module_matches(name, path, budget) for name in saved):
+        if saved.take(path, budget):
             return SAVED
         if not names_module(path):
             return NOT_NAMED
         # A full path in the list is taken whatever layer it is in.
-        if pattern is None and path not in names and not _in_layers(settings, path, budget):
+        if pattern is None and path not in full_paths and not _in_layers(settings, path, budget):
             return OTHER_LAYER
         return COVERED
 
@@ -122,7 +166,7 @@ def read_targets(layout: Layout, config: Mapping[str, Any]) -> Targets | None:
             return UNDECIDED
 
     covers = _through_base_layers(safely, layout, settings, base_layer)
-    return Targets(names, pattern, parameters, covers, is_parameter)
+    return Targets(names, pattern, parameters, covers, is_parameter, parameters_of=_parameter_finder(parameters))
 
 
 def _by_ending(ending: str) -> Targets:
@@ -182,8 +226,7 @@ def _by_length(names: Sequence[str]) -> Suffixes:
     """Group names by their number of parts, so that one set lookup a group decides a suffix match."""
     groups: dict[int, set[str]] = {}
     for name in names:
-        if name:
-            groups.setdefault(name.count(".") + 1, set()).add(name)
+        groups.setdefault(name.count(".") + 1, set()).add(name)
     return tuple((length, frozenset(group)) for length, group in sorted(groups.items()))
 
 
@@ -197,10 +240,22 @@ def ends_with_name(path: str, name: str) -> bool:
     return path == name or path.endswith(f".{name}")
 
 
-def _excluded(excluded: object, path: str, budget: Budget) -> bool:
-    if isinstance(excluded, str):
-        return fullmatch(excluded, path, budget)
-    return any(ends_with_name(path, name) for name in _strings(excluded))
+def _parameter_finder(parameters: Sequence[str]) -> Callable[[str], list[str]]:
+    """Return what gives the parameters that a module path may own: those named behind it, and those named alone."""
+    by_owner: dict[str, list[int]] = {}
+    alone: list[int] = []
+    for index, parameter in enumerate(parameters):
+        owner, dot, _ = parameter.rpartition(".")
+        (by_owner.setdefault(owner, []) if dot else alone).append(index)
+    lengths = {owner.count(".") + 1 for owner in by_owner}
+
+    def parameters_of(path: str) -> list[str]:
+        parts = path.split(".")
+        suffixes = {".".join(parts[-length:]) for length in lengths}
+        found = [index for suffix in suffixes for index in by_owner.get(suffix, ())]
+        return [parameters[index] for index in sorted(found + alone)]
+
+    return parameters_of
 
 
 def _in_layers(settings: Mapping[str, Any], path: str, budget: Budget) -> bool:

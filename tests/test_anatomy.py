@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import adapter_format as af
-from adapter_format.anatomy import by_pattern
+from adapter_format.anatomy import by_pattern, saved_module
 from adapter_format.keys import grammar_of, group_sound, key_of, looks_misspelt, read_key
 from adapter_format.layouts import BARE, CATEGORY, layout_names, layout_of
 from adapter_format.tensors import TensorInfo
@@ -81,3 +81,17 @@ def test_layer_numbers_of_thousands_of_digits_are_no_crash(tmp_path: Path) -> No
     (tmp_path / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
 
     assert af.validate(tmp_path).summary.tensors == 8
+
+
+def test_the_owner_of_a_saved_tensor_is_found_in_a_path_of_thousands_of_parts() -> None:
+    path = "a." * 50_000 + "score.weight"
+    assert saved_module(path, []) == ""
+    assert saved_module(path, ["weight", "q", "core", "score"]) == "core"
+    assert saved_module(path, ["a.score", "core"]) == "a.score"
+
+
+@given(st.text("ab.", max_size=8), st.lists(st.text("ab.", min_size=1, max_size=3), max_size=3))
+def test_a_saved_module_is_the_end_of_an_owner_of_the_tensor(path: str, saved: list[str]) -> None:
+    parts = path.split(".")
+    owners = [".".join(parts[:length]) for length in range(1, len(parts))]
+    assert saved_module(path, saved) == next((name for name in saved if any(o.endswith(name) for o in owners)), "")

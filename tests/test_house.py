@@ -25,7 +25,7 @@ NOUNS = {
     "_version", "errors", "limits", "dtypes", "tensors", "findings", "packaged", "conditions", "config_fields",
     "schema_words", "schema_check", "constraints", "regex_parser", "pattern_budget", "automaton", "backtracking",
     "outcomes", "patterns", "expressions", "shape_functions", "shapes", "layouts", "module_values", "keys", "config",
-    "foreign", "targets", "memory_keys", "settings",
+    "foreign", "targets", "memory_keys", "settings", "dotted_names",
 }  # fmt: skip
 FACES = {"cli", "report", "testing", "__main__", "conformance"}
 LIGHT = {"json", "re", "os", "typing", "functools", "operator"}

@@ -10,11 +10,9 @@ from adapter_format.anatomy import SAVED_MODULE, saved_module
 from adapter_format.config import CONFIG_NAME
 from adapter_format.findings import Finding, Location
 from adapter_format.layouts import auxiliary
-from adapter_format.patterns import (
-    PatternError,
-    PatternTooCostly,
-    layer_index,
-)
+from adapter_format.module_values import STEPS_FOR_ALL_PATHS
+from adapter_format.pattern_budget import Budget
+from adapter_format.patterns import PatternError, PatternTooCostly, layer_index
 from adapter_format.rules.edits import DropTensors, SetConfig, mutation
 from adapter_format.rules.keys import MISSING_KEYS, places
 from adapter_format.rules.rule import Rule
@@ -148,9 +146,9 @@ def _undeclared_parameters(anatomy: Anatomy) -> Iterator[Finding]:
         if targets.is_parameter(path):
             nested.setdefault(path.replace(part, ""), []).append(module)
     beyond: list[Module] = []
+    anyone = sum(not name.rpartition(".")[0] for name in targets.parameters)
     for owner, modules in nested.items():
-        parameters = [name.rpartition(".")[0] for name in targets.parameters]
-        declared = sum(not name or reasons.ends_with_name(owner, name) for name in parameters)
+        declared = anyone + sum(bool(name.rpartition(".")[0]) for name in targets.parameters_of(owner))
         beyond += modules if len(modules) > declared else []
     if beyond:
         field = anatomy.layout.targets["parameters"]
@@ -212,14 +210,11 @@ def _unused_targets(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterator[Fin
             text = f"`{field['modules']}` lists {names}, but 0 of {len(anatomy.modules)} stored modules bear the name."
             where = [Location(CONFIG_NAME, pointer=f"/{field['modules']}/{index}") for index, _ in unused]
             yield TARGET_WITHOUT_TENSORS.finding(text, where)
-    owners = (
-        ()
-        if not targets.parameters
-        else {path.replace(f".{auxiliary().base_layer_part}", "") for path in anatomy.modules}
-    )
-    for index, parameter in enumerate(targets.parameters):
-        owner = parameter.rpartition(".")[0]
-        if owner and not any(reasons.ends_with_name(path, owner) for path in owners):
+    owners = [parameter.rpartition(".")[0] for parameter in targets.parameters]
+    paths = {path.replace(f".{auxiliary().base_layer_part}", "") for path in anatomy.modules} if owners else set()
+    stored = _suffixes(paths, owners)
+    for index, (parameter, owner) in enumerate(zip(targets.parameters, owners, strict=True)):
+        if owner and owner not in stored:
             text = f"`{field['parameters']}` lists {parameter!r}, but no stored module belongs to it."
             yield TARGET_WITHOUT_TENSORS.finding(
                 text, [Location(CONFIG_NAME, pointer=f"/{field['parameters']}/{index}")]
@@ -261,8 +256,10 @@ def _unused_layers(anatomy: Anatomy, config: Mapping[str, Any], wanted: list[Any
     choices: list[str | None] = [pattern] if isinstance(pattern, str) and pattern else [None]
     if isinstance(pattern, list) and pattern:
         choices = [item for item in pattern if isinstance(item, str)]
+    budget = Budget(STEPS_FOR_ALL_PATHS)
     try:
-        stored = {layer_index(path, choice) for path in anatomy.modules for choice in choices}
+        # One choice after the other, so that none is compiled twice.
+        stored = {layer_index(path, choice, budget) for choice in choices for path in anatomy.modules}
     except (PatternError, PatternTooCostly):
         return
     missing = [layer for layer in wanted if isinstance(layer, int) and layer not in stored]
