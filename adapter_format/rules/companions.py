@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from adapter_format.anatomy import Anatomy
     from adapter_format.checkpoint import Checkpoint
+    from adapter_format.layouts import Layout
 
 OTHER_METHOD = Rule(
     "AF308", "keys-of-another-method", "error", "KEY-13", "Tensors of another method",
@@ -109,7 +110,7 @@ NAME_COLLISION = Rule(
 UNKNOWN_BIAS = Rule(
     "AF331", "bias-undeclared", "error", "KEY-6", "Biases that the config does not declare",
     "`bias` says `none`, but the file has biases of the base model: loading overwrites the base's own without a message.",
-    "Set `bias` to `all` or `lora_only` if they were trained, otherwise remove them.", "silent-wrong",
+    "Set `bias` to what was trained, if they were, otherwise remove them.", "silent-wrong",
     (mutation("lora-bias", AddTensor("base_model.model.model.layers.0.self_attn.k_proj.bias", (8,))),
      mutation("bias-all", SetConfig("/bias", "none"), name="field lost")),
     quotes=(UNSUPPORTED_WEIGHT,), pains=("P10",),
@@ -178,7 +179,8 @@ def check_companions(checkpoint: Checkpoint) -> Iterator[Finding]:
         layer_biases = []
     if biases or layer_biases:
         text = f"Biases of the base model that `bias` does not declare: {tensors_of(len(biases) + len(layer_biases))}."
-        yield UNKNOWN_BIAS.finding(text, places(c.info.name for c in (*biases, *layer_biases)))
+        where = places(c.info.name for c in (*biases, *layer_biases))
+        yield UNKNOWN_BIAS.finding(text, where, mend=_bias_mend(anatomy.layout))
     others = [c for c in base if not c.path.endswith(".bias")]
     if others:
         nbytes = sum(c.info.nbytes for c in others)
@@ -204,6 +206,14 @@ def check_companions(checkpoint: Checkpoint) -> Iterator[Finding]:
         field = anatomy.layout.bias["field"]
         text = f"`{field}` is {config.get(field)!r}, but the file holds no bias."
         yield BIAS_MISSING.finding(text, [Location(CONFIG_NAME, pointer=f"/{field}")])
+
+
+def _bias_mend(layout: Layout) -> str:
+    """Name the values of the bias field that store biases; a method without the field has none to store."""
+    storing = [f"`{value}`" for value, what in layout.bias.get("modes", {}).items() if what != "none"]
+    if not storing:
+        return f"Remove them: {layout.title} stores no biases beside its tensors."
+    return f"Set `{layout.bias['field']}` to {' or '.join(storing)} if they were trained, otherwise remove them."
 
 
 def _is_adapted_twice(path: str, anatomy: Anatomy) -> bool:

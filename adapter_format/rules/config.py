@@ -9,7 +9,7 @@ from adapter_format.anatomy import OTHER_METHOD, switched_off
 from adapter_format.conditions import is_set
 from adapter_format.config import CONFIG_NAME
 from adapter_format.findings import Finding, Location, Severity
-from adapter_format.foreign import foreign_config
+from adapter_format.foreign import foreign_config, foreign_spelling
 from adapter_format.modules import regex_fields
 from adapter_format.rules.document import RESTORE
 from adapter_format.rules.edits import (
@@ -93,7 +93,7 @@ OLD_FIELD = Rule(
 )  # fmt: skip
 RANK_NOT_POSITIVE = Rule(
     "AF215", "rank-not-positive", "error", "CFG-7", "The rank is not a positive integer",
-    "PEFT refuses a layer of no rank.", "Set `r` to the number of rows of the `lora_A` tensors.", "raises",
+    "PEFT refuses a layer of no rank.", "Set the field to the rank that the tensors have.", "raises",
     (mutation("plain", SetConfig("/r", 0)), mutation("plain", SetConfig("/r", -4), name="negative")),
     quotes=("`r` should be a positive integer value but the value passed is 0",),
 )  # fmt: skip
@@ -101,7 +101,7 @@ ALPHA_NOT_POSITIVE = Rule(
     "AF216", "alpha-not-positive", "warning", "CFG-7", "The scale is zero or negative",
     "With `lora_alpha` 0 the adapter does nothing; a negative one turns what was learnt around. Some exporters write 0 "
     "when they do not know the value.",
-    "Set `lora_alpha` to the value used in training.", "silent-wrong",
+    "Set the field to the value used in training.", "silent-wrong",
     (mutation("plain", SetConfig("/lora_alpha", 0)), mutation("plain", SetConfig("/lora_alpha", -8), name="negative")),
     pains=("P05",),
     note="PEFT loads such a file as it stands, so that a file which was really trained so is valid: a warning, no error.",
@@ -218,7 +218,10 @@ def check_method(checkpoint: Checkpoint) -> Iterator[Finding]:
         return
     method = config.get("peft_type")
     if method is None:
-        yield PEFT_TYPE_MISSING.finding("The config has no `peft_type`.", [Location(CONFIG_NAME, pointer="")])
+        spelled = _method_of_keys(checkpoint)
+        mend = f'Add `"peft_type": "{spelled}"`: the keys are spelled as those of that method.' if spelled else None
+        place = Location(CONFIG_NAME, pointer="")
+        yield PEFT_TYPE_MISSING.finding("The config has no `peft_type`.", [place], mend=mend)
         return
     if checkpoint.layout is not None:
         return
@@ -232,6 +235,13 @@ def check_method(checkpoint: Checkpoint) -> Iterator[Finding]:
         # A name of its own may be that of a newer release, or of a method that its users register with PEFT.
         own = isinstance(method, str) and near is None and method.isidentifier() and method == method.upper()
         yield PEFT_TYPE_UNKNOWN.finding(text, [field("peft_type")], severity="warning" if own else None)
+
+
+def _method_of_keys(checkpoint: Checkpoint) -> str | None:
+    """Return the method that the first key is spelled as; of several with the same spelling, the usual one."""
+    first = next(iter(checkpoint.header.tensors), None) if checkpoint.header is not None else None
+    spelled = foreign_spelling(first, "") if first is not None else None
+    return spelled.name if spelled is not None and spelled.kind == "method" else None
 
 
 def check_fields(checkpoint: Checkpoint) -> Iterator[Finding]:
@@ -277,11 +287,13 @@ def _check_values(config: Mapping[str, Any], layout: Layout) -> Iterator[Finding
     rank = config.get(rank_field, 1)
     if isinstance(rank, int) and not isinstance(rank, bool) and rank <= 0:
         text = f"`{rank_field}` is {quote(rank)}, expected an integer of at least 1."
-        yield RANK_NOT_POSITIVE.finding(text, [field(rank_field)])
+        mend = f"Set `{rank_field}` to the rank that the tensors have."
+        yield RANK_NOT_POSITIVE.finding(text, [field(rank_field)], mend=mend)
     alpha = config.get(alpha_field, 1)
     if isinstance(alpha, (int, float)) and not isinstance(alpha, bool) and alpha <= 0:
         what = "the adapter has no effect" if alpha == 0 else "the sign of everything learnt is turned around"
-        yield ALPHA_NOT_POSITIVE.finding(f"`{alpha_field}` is {quote(alpha)}: {what}.", [field(alpha_field)])
+        mend = f"Set `{alpha_field}` to the value used in training."
+        yield ALPHA_NOT_POSITIVE.finding(f"`{alpha_field}` is {quote(alpha)}: {what}.", [field(alpha_field)], mend=mend)
     fractions = {name: value for name, value in config.items() if _may_hold_fraction(value)}
     broken = [] if is_valid(config, layout.peft_type) else list(violations(config))
     broken += float_integers({**fractions, "peft_type": layout.peft_type})
