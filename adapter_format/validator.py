@@ -152,7 +152,7 @@ def _scan_values(directory: str, checkpoint: Checkpoint, progress: Progress | No
 
 
 def _report(path: str, checkpoint: Checkpoint, findings: list[Finding], *, data: bool) -> Report:
-    located = [with_offsets(finding, checkpoint) for finding in findings]
+    located = with_offsets(findings, checkpoint)
     return Report(
         path,
         _peft_type(checkpoint),

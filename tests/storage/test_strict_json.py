@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from adapter_format.storage.strict_json import JsonDocument, locate, read_json
+from adapter_format.storage.strict_json import JsonDocument, locate, locate_all, read_json
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -337,6 +337,15 @@ def test_a_located_value_is_the_value_at_the_pointer(value: object, indent: int 
             key = pointer.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
             assert data[place.key_offset : place.offset].decode().rstrip().endswith(":")
             assert json.JSONDecoder().raw_decode(data[place.key_offset :].decode())[0] == key
+
+
+def test_many_values_are_located_as_one_by_one() -> None:
+    data = '\ufeff{"a": [1, {"b": "é"}],\n "a/b": {"": 2}, "é": null}'.encode()
+    pointers = ["", "/a", "/a/1/b", "/a/1/b/c", "/a/01", "/a~1b/", "/é", "/x", "é"]
+    together = locate_all(data, pointers)
+    assert [together.get(pointer) for pointer in pointers] == [locate(data, pointer) for pointer in pointers]
+    assert list(together) == ["", "/a", "/a/1/b", "/a~1b/", "/é"]
+    assert together["/é"].line == 2
 
 
 def test_of_doubled_keys_the_last_is_located() -> None:
