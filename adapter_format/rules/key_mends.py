@@ -1,15 +1,17 @@
-"""What to do about misspelt keys, in words that fit the keys in question."""
+"""What to do about misspelt keys and what PEFT does with them, where the keys in question make a difference."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from adapter_format import keys as spelling
+from adapter_format.layouts import MODEL_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from adapter_format.anatomy import Misspelling
+    from adapter_format.findings import PeftBehaviour
 
 _MOST_FRONTS = 3
 _RENAME = "Rename the keys; the tensor bytes stay as they are."
@@ -29,6 +31,13 @@ def mend_of(fault: str, found: Sequence[Misspelling]) -> str | None:
     several = len(examples) > 1
     steps = [_step(*fronts, f"keys like {key!r}" if several else "each key") for fronts, key in examples.items()]
     return f"{'; '.join(steps)}; the tensor bytes stay as they are."
+
+
+def behaviour_of(fault: str, found: Sequence[Misspelling]) -> PeftBehaviour | None:
+    """Say what the newest PEFT does with the keys of a finding; None where it is what the rule says."""
+    if any(not item.canonical.startswith(MODEL_PREFIX) for item in found):
+        return "unknown"  # of a prompt under a prefix, some methods read it and some raise
+    return "warns" if fault == spelling.ADAPTER_NAME and any(_is_renamed(item) for item in found) else None
 
 
 def _is_renamed(misspelling: Misspelling) -> bool:

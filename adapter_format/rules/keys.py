@@ -18,7 +18,7 @@ from adapter_format.rules.edits import (
     SetConfig,
     mutation,
 )
-from adapter_format.rules.key_mends import mend_of
+from adapter_format.rules.key_mends import behaviour_of, mend_of
 from adapter_format.rules.rule import Rule
 from adapter_format.shape_functions import category
 
@@ -126,7 +126,7 @@ RULES = tuple(value for value in list(globals().values()) if isinstance(value, R
 
 _SPELLING_RULES = {
     spelling.PREFIX_MISSING: (KEY_PREFIX_MISSING, "do not start with {prefixes}"),
-    spelling.PREFIX_DOUBLED: (KEY_PREFIX_DOUBLED, "have more in front of them than {prefixes} once"),
+    spelling.PREFIX_DOUBLED: (KEY_PREFIX_DOUBLED, "have too much in front of them, where {prefixes} should stand"),
     spelling.WRAPPER: (KEY_WRAPPER, "carry the name of a wrapper"),
     spelling.SUFFIX: (ROLE_MISSPELT, "misspell the name of a role"),
     spelling.NAME_MISSING: (ROLE_MISSPELT, "lack the part `default` that PEFT stores in them"),
@@ -165,9 +165,10 @@ def check_spelling(checkpoint: Checkpoint) -> Iterator[Finding]:
         # A base may have an attribute of that name itself: inside the prefix, the folder alone can't tell.
         attributes = tuple(f"{anatomy.layout.prefix}{part}." for part in auxiliary().outer_wrapper_parts)
         unsure = fault == spelling.WRAPPER and all(item.key.startswith(attributes) for item in found)
-        yield rule.finding(
+        finding = rule.finding(
             text, places(item.key for item in found), severity="warning" if unsure else None, mend=mend_of(fault, found)
         )
+        yield finding._replace(peft=behaviour_of(fault, found) or finding.peft)
     suffixed = [c for c in anatomy.companions if is_of_embedding_with_weight(anatomy.layout, c.path)]
     if suffixed:
         text = (
@@ -183,7 +184,7 @@ def _prefixes(anatomy: Anatomy, found: list[parts.Misspelling]) -> str:
     """Name the prefixes that misspelt keys are to have."""
     known = (anatomy.layout.prefix, MODEL_PREFIX)
     right = (next((one for one in known if one and item.canonical.startswith(one)), "") for item in found)
-    return " or ".join(f"`{one}`" if one else "their own name" for one in dict.fromkeys(right))
+    return " or ".join(f"`{one}`" if one else "nothing" for one in dict.fromkeys(right))
 
 
 def check_roles(checkpoint: Checkpoint) -> Iterator[Finding]:
@@ -199,7 +200,7 @@ def check_roles(checkpoint: Checkpoint) -> Iterator[Finding]:
                 f"{' and '.join(f'`{role.suffix}`' for role in anatomy.layout.roles.values())}.",
                 places(c.info.name for c in live),
                 mend="Save with PEFT, or store the tensors with `adapter_format.save`.",
-            )
+            )._replace(peft="raises")
             return
         foreign = (parts.OTHER_METHOD, parts.OTHER_WRITER)
         if not any(
