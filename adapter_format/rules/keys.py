@@ -206,7 +206,10 @@ def check_roles(checkpoint: Checkpoint) -> Iterator[Finding]:
         if not any(
             c.what in foreign or is_of_embedding_with_weight(anatomy.layout, c.path) for c in anatomy.companions
         ):
-            kept = f"; its {tensors_of(len(anatomy.companions))} are companions" if anatomy.companions else ""
+            beside = len(anatomy.companions)
+            kept = (
+                f"; its {tensors_of(beside)} {'is a companion' if beside == 1 else 'are companions'}" if beside else ""
+            )
             kept = "; those of single modules are missing" if anatomy.shared else kept
             text = f"The file holds no tensor of {anatomy.layout.title}{kept}."
             yield NO_ADAPTER_TENSORS.finding(text, [Location(WEIGHTS_NAME)])
@@ -273,7 +276,7 @@ def _lacking(anatomy: Anatomy, role: str, units: list[Module]) -> Finding:
 def _declared_but_lacking(anatomy: Anatomy, role: str, units: list[Module]) -> Finding:
     definition = anatomy.layout.roles[role]
     field = next(iter(definition.declared_by))
-    text = f"{_call(field)} for them, but {_of_all(anatomy, units)} no `{definition.suffix}` ({definition.purpose})."
+    text = f"`{field}` calls for `{definition.suffix}` ({definition.purpose}), but {_of_all(anatomy, units)} none."
     keys = places(next(iter(unit.roles.values())).name for unit in units)
     found = ROLE_MISSING.finding(text, keys, severity=_severity(anatomy, role))
     return found._replace(peft="raises") if definition.refused == "alone" else found
@@ -297,7 +300,7 @@ def _all_undeclared(anatomy: Anatomy, surplus: Mapping[str, list[Module]]) -> It
             if role_name(name) == role.name
         ]
         what = ", ".join(f"`{role.suffix}` ({role.purpose})" for role in roles)
-        text = f"{tensors_of(len(keys))} {what}, but `{switch}` in the config does not call for them: PEFT computes its own."
+        text = f"The file holds {what}, but `{switch}` in the config does not call for them: PEFT computes its own."
         needed = [role for role in anatomy.layout.roles.values() if role.switch == switch and role.refused]
         mend = f"Set `{switch}` to true, so that those of the file are read."
         if any(role not in roles for role in needed):
@@ -314,20 +317,17 @@ def _undeclared(anatomy: Anatomy, role: str, units: list[Module]) -> Finding:
         text = f"{what}, which modules of the kind {units[0].kind.name!r} do not have under this config."
         return ROLE_UNDECLARED.finding(text, places(keys), severity=severity)
     field = next(iter(definition.declared_by))
-    text = f"{what}, but `{field}` in the config does not call for them."
+    stored, them = ("is", "it") if len(keys) == 1 else ("are", "them")
+    text = f"{what} {stored} stored, but `{field}` in the config does not call for {them}."
     mend = f"Set `{field}` as it was in training, or remove the tensors."
     return ROLE_UNDECLARED.finding(text, places(keys), severity=severity, mend=mend)
-
-
-def _call(field: str) -> str:
-    return f"`{field}` calls"
 
 
 def _of_all(anatomy: Anatomy, units: list[Module]) -> str:
     if units[0].kind.scope != MODULE:
         return "the adapter has"
     total = len(anatomy.modules)
-    return f"{len(units)} of {total} modules have"
+    return f"{len(units)} of {total} modules {'has' if len(units) == 1 else 'have'}"
 
 
 def _called(unit: Module) -> str:

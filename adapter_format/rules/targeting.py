@@ -128,7 +128,7 @@ def _other_number(anatomy: Anatomy, config: Mapping[str, Any]) -> Iterator[Findi
     wanted, stored = reasons.target_settings(anatomy.layout, config).get("number"), len(anatomy.modules)
     if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted == stored:
         return
-    text = f"`{field}` is {wanted}, but the file holds tensors of {stored} modules."
+    text = f"`{field}` is {wanted}, but the file holds tensors of {stored} {'module' if stored == 1 else 'modules'}."
     rule = OUTSIDE_LAYERS if stored > wanted else LAYER_WITHOUT_TENSORS
     place = Location(CONFIG_NAME, pointer=f"/{field}")
     mend = f"Set `{field}` to {stored}, or save again with all tensors."
