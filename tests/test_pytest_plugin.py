@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,3 +26,14 @@ def test_a_directory_is_made_once(adapter_directory: Callable[[str], Path]) -> N
 
 def test_every_layout_has_an_adapter() -> None:
     assert current_layout_names() == METHODS
+
+
+def test_without_hypothesis_one_sentence_says_what_to_install() -> None:
+    code = "import sys; sys.modules['hypothesis'] = None; from adapter_format.testing import sample_adapter"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.stderr.splitlines()[-1] == (
+        "adapter_format.errors.UsageError: `adapter_format.testing.sample_adapter` needs Hypothesis: "
+        "install `adapter-format[testing]`."
+    )

@@ -15,6 +15,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from adapter_format.errors import UsageError
+
 if TYPE_CHECKING:
     from adapter_format.testing.damages import DAMAGES, damage
     from adapter_format.testing.drafts import write_example, write_mutation
@@ -75,11 +77,17 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: strategies need Hypothesis, examples do not."""
+    """Import a public name when it is first used: strategies, damage and samples need Hypothesis, examples do not."""
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{home}"), name)
+    try:
+        value = getattr(import_module(f"{__name__}.{home}"), name)
+    except ModuleNotFoundError as error:
+        if error.name != "hypothesis":
+            raise
+        message = f"`{__name__}.{name}` needs Hypothesis: install `adapter-format[testing]`."
+        raise UsageError(message) from error
     globals()[name] = value
     return value
 

@@ -30,7 +30,7 @@ def adapter_directory(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
 
     def directory(method: str) -> Path:
         if method not in made:
-            from adapter_format.testing.samples import sample_adapter, write_adapter
+            from adapter_format.testing import sample_adapter, write_adapter
 
             made[method] = write_adapter(sample_adapter(method), tmp_path_factory.mktemp(method.lower()) / "adapter")
         return made[method]
