@@ -103,20 +103,21 @@ def _same(key: str, tail: str) -> bool:
     return key == tail or all(mine in (".", its) for mine, its in zip(key, tail, strict=True))
 
 
-def layer_number(path: str, names: tuple[str, ...], counts: str) -> int | None:
+def layer_number(path: str, names: tuple[str, ...], counts: str, budget: Budget | None = None) -> int | None:
     """Return the number that a release takes for that of the layer of a module; None if it finds none.
 
     Args:
         path: the module path.
         names: entries of `layers_pattern`; none for a missing field.
         counts: `first`, `last`, or `named` (the last behind one of the usual names of a list of layers).
+        budget: what the matching of all modules may cost.
 
     Raises:
         PatternError: a name is no regular expression.
         PatternTooCostly: a name is no plain word, or matching it takes too long.
     """
     if counts == "first":
-        found = (layer_index(path, name) for name in names or (None,))
+        found = (layer_index(path, name, budget) for name in names or (None,))
         return next((number for number in found if number is not None), None)
     if any(not name.isidentifier() for name in names):
         raise PatternTooCostly("a layers pattern that is no plain word is not followed in older releases")

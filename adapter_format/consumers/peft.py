@@ -12,8 +12,10 @@ from adapter_format.consumers.history import Span, fields_at, is_within, methods
 from adapter_format.consumers.matching import Patterns, Sizes, layer_number, sizes
 from adapter_format.consumers.signs import patterns_of, places_of
 from adapter_format.findings import Location
+from adapter_format.module_values import STEPS_FOR_ALL_PATHS
 from adapter_format.outcomes import RIGHT, Outcome, Reason, Word, outcome_of
 from adapter_format.packaged import load_schema
+from adapter_format.pattern_budget import Budget
 from adapter_format.patterns import PatternError, PatternTooCostly
 from adapter_format.schema_words import pointer_of, short_value
 
@@ -261,6 +263,10 @@ def _layer_regime(release: str) -> dict[str, Any] | None:
     return next((entry for entry in _facts()["layer_regimes"] if is_within(release, entry)), None)
 
 
+_MOST_LAYER_NAMES = 64
+"""Names of lists of layers that are followed; a model has one or two."""
+
+
 def _lost_modules(held: Held, counts: str) -> list[str]:
     """Return the modules that lie in no layer to transform, as one way of counting them has it."""
     wanted, targets = held.config.get("layers_to_transform"), held.config.get("target_modules")
@@ -270,9 +276,14 @@ def _lost_modules(held: Held, counts: str) -> list[str]:
     names = held.config.get("layers_pattern")
     several = names if isinstance(names, list) else [names]
     listed = tuple(name for name in several if isinstance(name, str))
+    if len(listed) > _MOST_LAYER_NAMES:
+        return []
+    budget, named = Budget(STEPS_FOR_ALL_PATHS), frozenset(name for name in targets if isinstance(name, str))
     try:
         return [
-            path for path in held.modules if path not in targets and layer_number(path, listed, counts) not in numbers
+            path
+            for path in held.modules
+            if path not in named and layer_number(path, listed, counts, budget) not in numbers
         ]
     except (PatternError, PatternTooCostly):
         return []

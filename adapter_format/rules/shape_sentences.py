@@ -26,6 +26,8 @@ _MOST_LISTED = 4
 """Tensors of one unit that a message lists with their shapes; of more, it names one."""
 _TAKEN = {"length": "its length is", "trues": "it gives"}
 """What a field whose value is no size itself has to come to."""
+_MOST_TRIED = 32
+"""Sizes of the tensors that are tried as the value of a field."""
 
 
 def concerned(found: Found, anatomy: Anatomy) -> tuple[str, bool]:
@@ -202,9 +204,9 @@ def _fitting(layout: Layout, module: Module, fault: ShapeFault) -> Iterator[tupl
         value, now = layout.values[symbol], module.given[symbol]
         sizes = {size for size in module.symbols.values() if type(size) is int and size > 0}
         # Where 1 fits as well, another size fits by chance.
-        candidates = [not now] if isinstance(now, bool) else sorted((sizes | {1}) - {now})
+        candidates = [not now] if isinstance(now, bool) else sorted((sizes | {1}) - {now})[:_MOST_TRIED]
         if value.take != "value" or module.kind.scope != MODULE:
             continue
         for candidate in candidates:
-            if not settle(frame, module.roles, {**module.given, symbol: candidate}).faults:
+            if not settle(frame, module.roles, {**module.given, symbol: candidate}, thorough=False).faults:
                 yield value.field, candidate
