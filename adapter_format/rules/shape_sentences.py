@@ -26,6 +26,8 @@ _MOST_LISTED = 4
 """Tensors of one unit that a message lists with their shapes; of more, it names one."""
 _TAKEN = {"length": "its length is", "trues": "it gives"}
 """What a field whose value is no size itself has to come to."""
+_MOST_TENSORS = 64
+"""Tensors of a unit for which values are tried; each try looks at all of them."""
 _MOST_TRIED = 32
 """Sizes of the tensors that are tried as the value of a field."""
 
@@ -200,6 +202,8 @@ def _settings(layout: Layout, module: Module, fault: ShapeFault) -> Iterator[tup
 def _fitting(layout: Layout, module: Module, fault: ShapeFault) -> Iterator[tuple[str, Any]]:
     """Yield fields with a value that would make the tensors fit: of the sizes that they have, or the opposite."""
     frame = Frame(layout, module.kind)
+    if len(module.roles) > _MOST_TENSORS:
+        return
     for symbol in sorted(names_in(fault.symbol) & layout.values.keys() & module.given.keys()):
         value, now = layout.values[symbol], module.given[symbol]
         sizes = {size for size in module.symbols.values() if type(size) is int and size > 0}
