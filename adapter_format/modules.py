@@ -116,17 +116,28 @@ def resolve_modules(
         alike.append(own)
     if len(groups) > 1:
         modules = {path: modules[path] for path in stored.modules}
-    shared = {name: _shared(settings, name, roles, modules) for name, roles in stored.shared.items()}
+    owners = _by_category(modules) if any(role.scope == CATEGORY for role in layout.roles.values()) else {}
+    shared = {}
+    for name, roles in stored.shared.items():
+        scope = layout.role(next(iter(roles))).scope
+        paths: Iterable[str] = owners.get(name, []) if scope == CATEGORY else modules
+        shared[name] = _shared(settings, name, roles, [modules[path].symbols for path in paths])
     return Modules(modules, shared, (*alike, *([module] for module in shared.values())))
 
 
-def _shared(settings: _Settings, name: str, roles: Roles, modules: Mapping[str, Module]) -> Module:
-    """Resolve tensors that belong to several modules."""
+def _by_category(paths: Iterable[str]) -> Mapping[str, list[str]]:
+    """Group module paths by the category that their shared tensors are named after."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        found[category(path)].append(path)
+    return found
+
+
+def _shared(settings: _Settings, name: str, roles: Roles, others: Sequence[Symbols]) -> Module:
+    """Resolve tensors that belong to several modules, whose symbols are `others`."""
     layout = settings.layout
     scope = layout.role(next(iter(roles))).scope
     kinds = [kind for kind in layout.kinds if kind.scope == scope]
-    owners = [path for path in modules if scope != CATEGORY or category(path) == name]
-    others = [modules[path].symbols for path in owners]
     kind = next(kind for kind in kinds if settings.applies(kind, "", roles, others))
     frame = Frame(layout, fitted(kind, settings.find), others)
     return Module(name, frame.kind, roles, settings.constant, *settle(frame, roles, settings.constant))

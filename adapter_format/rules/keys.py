@@ -338,13 +338,15 @@ def _missing_shared(anatomy: Anatomy, declared: Mapping[str, bool], *, known: bo
     """Find groups of shared tensors of which none is there; those that one field calls for are one finding."""
     layout = anatomy.layout
     absent: dict[str, list[tuple[Role, list[str]]]] = {}
+    by_category = any(role.scope == CATEGORY for role in layout.roles.values())
+    categories = sorted({category(path) for path in anatomy.modules} if by_category else ())
     for role in layout.roles.values():
         if role.scope == MODULE or role.counted_as or not declared[role.name] or (role.declared_by and not known):
             continue
         if role.missing == "unknown":
             continue
-        names = {category(path) for path in anatomy.modules} if role.scope == CATEGORY else {""}
-        keys = [key_of(layout, name, role.name) for name in sorted(names) if name not in anatomy.shared]
+        names = categories if role.scope == CATEGORY else [""]
+        keys = [key_of(layout, name, role.name) for name in names if name not in anatomy.shared]
         if keys and not (role.scope == BARE and any(c.path == role.suffix for c in anatomy.companions)):
             absent.setdefault(next(iter(role.declared_by), role.name), []).append((role, keys))
     for lacking in absent.values():
