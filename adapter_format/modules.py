@@ -120,8 +120,8 @@ def resolve_modules(
     shared = {}
     for name, roles in stored.shared.items():
         scope = layout.role(next(iter(roles))).scope
-        paths: Iterable[str] = owners.get(name, []) if scope == CATEGORY else modules
-        shared[name] = _shared(settings, name, roles, [modules[path].symbols for path in paths])
+        sharing: Iterable[str] = owners.get(name, []) if scope == CATEGORY else modules
+        shared[name] = _shared(settings, name, roles, [modules[path].symbols for path in sharing])
     return Modules(modules, shared, (*alike, *([module] for module in shared.values())))
 
 
