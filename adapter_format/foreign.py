@@ -41,7 +41,7 @@ def foreign_spelling(key: str, peft_type: str) -> Foreign | None:
             or key.endswith(tuple(writer.get("ends_with", ())))
             or any(part in key for part in writer["contains"])
         )
-        if spelled and not (writer["name"] == "loralib" and key.startswith("base_model.model.")):
+        if spelled and not key.startswith(tuple(writer.get("starts_never_with", ()))):
             return Foreign("writer", writer["name"], writer["mend"])
     for name, pattern in _spellings().items():
         if name != peft_type and pattern.fullmatch(key):
