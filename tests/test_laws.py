@@ -456,7 +456,7 @@ def test_a_strategy_says_what_it_drew(broken: bool) -> None:
 IS_QUICK = settings.default is not None and settings.default.max_examples <= 100
 SEEDS = 5
 _HARD = ("VERA", "LOKR", "ADAMSS", "VBLORA", "GLORA", "FROD")
-SHRUNK = ("LORA", "PROMPT_TUNING", *(() if IS_QUICK else _HARD))
+SHRUNK = ("PROMPT_TUNING", *(() if IS_QUICK else ("LORA", *_HARD)))
 
 
 @pytest.mark.parametrize("method", SHRUNK)
@@ -478,6 +478,7 @@ def test_a_failing_case_shrinks_to_one_module(method: str) -> None:
     assert max((size for stored in simplest.tensors.values() for size in stored.shape), default=0) <= 10
 
 
+@pytest.mark.skipif(IS_QUICK, reason="shrinking many tensors takes seconds; the gate does it")
 def test_one_fault_in_many_shrinks_to_the_tensors_that_show_it() -> None:
     def has_a_wide_factor(adapter: GeneratedAdapter) -> bool:
         return any(size > 3 for key, stored in adapter.tensors.items() for size in stored.shape if "lora_A" in key)

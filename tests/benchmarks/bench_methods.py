@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import adapter_format as af
 from adapter_format.keys import key_of
 from adapter_format.layouts import CATEGORY, index_of, layout_names, layout_of, role_name
+from adapter_format.settling import RANK
 from adapter_format.shape_functions import category
 from adapter_format.targets import ENDINGS
 from adapter_format.testing.drafts import Draft, container
@@ -70,6 +71,8 @@ def widened(adapter: GeneratedAdapter) -> GeneratedAdapter:
     config = {**defaults_of(layout.peft_type), **adapter.config}
     for value in layout.values.values():
         config.pop(value.pattern, None)
+        if value.symbol == RANK and value.pattern and value.take == "value":
+            config[value.field] = module.rank
     dropped = [layout.targets.get(name, "") for name in ("layers", "layers_pattern", "excluded", "parameters", "tying")]
     for name in (*dropped, "modules_to_save", "trainable_token_indices", "alpha_pattern", layout.bias.get("field", "")):
         config.pop(name, None)
@@ -87,7 +90,7 @@ def widened(adapter: GeneratedAdapter) -> GeneratedAdapter:
     for path in paths:
         for name, key in module.keys.items():
             tensors[key_of(layout, path, role_name(name), index_of(name))] = adapter.tensors[key]
-    for unit in adapter.shared:
+    for unit in (unit for unit in adapter.shared if unit.path in ("", category(module.path))):
         for name, key in unit.keys.items():
             role = layout.role(name)
             for group in sorted({category(path) for path in paths}) if role.scope == CATEGORY else [""]:
