@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -125,15 +126,15 @@ def layer_number(path: str, names: tuple[str, ...], counts: str, budget: Budget 
     if counts == "last":
         return _last(parts, lambda place: place > 1 and (not names or parts[place - 1] in names), len(parts) - 1)
     for name in names or _NAMES_OF_LAYERS:
-        number = _last(
-            parts,
-            # One character has to stand in front of the name, a dot or any other.
-            lambda place: len(".".join(parts[:place])) > len(name) and parts[place - 1].endswith(name),  # noqa: B023
-            len(parts),
-        )
+        number = _last(parts, partial(_stands_behind, name, parts), len(parts))
         if number is not None:
             return number
     return None
+
+
+def _stands_behind(name: str, parts: list[str], place: int) -> bool:
+    """Whether a name ends in front of a place, with a character before it: a dot or any other."""
+    return len(".".join(parts[:place])) > len(name) and parts[place - 1].endswith(name)
 
 
 def _last(parts: list[str], fits: Callable[[int], bool], end: int) -> int | None:

@@ -212,6 +212,10 @@ def _container(held: Held, release: str) -> Iterator[Reason]:
         yield Reason("rejects", "layout", text, Location(WEIGHTS_NAME))
 
 
+_OTHER_SIZES: tuple[tuple[str, Word], ...] = (("rank", "rejects"), ("alpha", "wrong"))
+"""What PEFT makes of a module whose rank, or whose alpha, it finds to be another, in the order of `Sizes`."""
+
+
 def _patterns(held: Held, release: str) -> Iterator[Reason]:
     """Compare ranks and alphas as the writer found them with those that a release finds."""
     patterns = patterns_of(held)
@@ -232,7 +236,7 @@ def _patterns(held: Held, release: str) -> Iterator[Reason]:
         text = f"{reader['why']}; whether that changes anything depends on the modules."
         yield Reason("unknown", "layout", text, places[0])
         return
-    for what, word, index in (("rank", "rejects", 0), ("alpha", "wrong", 1)):
+    for index, (what, word) in enumerate(_OTHER_SIZES):
         other = [path for path in meant if meant[path][index] != found[path][index]]
         if other:
             path = other[0]
@@ -240,7 +244,7 @@ def _patterns(held: Held, release: str) -> Iterator[Reason]:
                 f"{reader['why']}: the {what} of `{path}` is then {short_value(found[path][index])}, "
                 f"not {short_value(meant[path][index])}."
             )
-            yield Reason(word, "layout", text, places[0 if what == "rank" else -1])  # type: ignore[arg-type]
+            yield Reason(word, "layout", text, places[-index])
 
 
 def _sizes(held: Held, patterns: Patterns, choice: str, matching: str) -> dict[str, Sizes] | None:

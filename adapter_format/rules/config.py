@@ -20,6 +20,7 @@ from adapter_format.rules.edits import (
     mutation,
 )
 from adapter_format.rules.rule import Rule
+from adapter_format.schema_words import short_value
 from adapter_format.semantics import alpha_value
 from adapter_format.settling import RANK
 
@@ -201,8 +202,8 @@ def field(name: str, *, of: Mapping[str, Any] | None = None) -> Location:
 
 
 def quote(value: object, limit: int = 60) -> str:
-    """Show a value of the config as JSON-like text of bounded length."""
-    text = repr(value[: limit + 8]) if isinstance(value, str) else str(value)
+    """Show a value of the config as text of bounded length: a string in Python's quotes, all else as JSON."""
+    text = repr(value[: limit + 8]) if isinstance(value, str) else short_value(value)
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
@@ -234,7 +235,9 @@ def check_method(checkpoint: Checkpoint) -> Iterator[Finding]:
         text = f"`peft_type` is {quote(method)}, which no release of PEFT up to {newest_release()} knows{hint}"
         # A name of its own may be that of a newer release, or of a method that its users register with PEFT.
         own = isinstance(method, str) and near is None and method.isidentifier() and method == method.upper()
-        yield PEFT_TYPE_UNKNOWN.finding(text, [field("peft_type")], severity="warning" if own else None)
+        mend = f"Set `peft_type` to {near!r}." if near else None
+        severity: Severity | None = "warning" if own else None
+        yield PEFT_TYPE_UNKNOWN.finding(text, [field("peft_type")], mend=mend, severity=severity)
 
 
 def _method_of_keys(checkpoint: Checkpoint) -> str | None:

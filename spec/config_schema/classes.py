@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Set as AbstractSet
 
 ROOT_CLASS = "PeftConfigMixin"
 _FACTORIES: dict[str, Any] = {"list": [], "dict": {}}
@@ -148,16 +149,21 @@ def _own_fields(node: ast.ClassDef, enums: Mapping[str, tuple[str, ...]]) -> Ite
 def _normal(annotation: str) -> str:
     """Spell an annotation in one way: forward references as plain text, `List` as `list`."""
     tree = ast.parse(annotation, mode="eval")
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Subscript) and ast.unparse(node.value).endswith("Literal"):
-            for inner in ast.walk(node.slice):
-                inner.literal = True  # type: ignore[attr-defined]
-    return ast.unparse(_OneSpelling().visit(tree))
+    literals = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value).endswith("Literal")
+        for inner in ast.walk(node.slice)
+    }
+    return ast.unparse(_OneSpelling(literals).visit(tree))
 
 
 class _OneSpelling(ast.NodeTransformer):
+    def __init__(self, literals: AbstractSet[ast.AST]) -> None:
+        self.literals = literals
+
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
-        if isinstance(node.value, str) and not getattr(node, "literal", False):
+        if isinstance(node.value, str) and node not in self.literals:
             return ast.parse(node.value, mode="eval").body
         return node
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING
 
 import adapter_format as af
@@ -45,8 +46,8 @@ def figures(folder: Path) -> Iterator[Figure]:
         (place / "adapter_config.json").write_bytes(config)
         header = data[8 : 8 + int.from_bytes(data[:8], "little")]
         ours, json_alone = best_of_both(
-            lambda place=place: af.validate(place),  # type: ignore[misc]
-            lambda header=header, config=config: (json.loads(header), json.loads(config)),  # type: ignore[misc]
+            partial(af.validate, place),
+            partial(_parse, header, config),
             ROUNDS,
         )
         if len(adapter.tensors) < LEAST_KEYS:
@@ -60,6 +61,10 @@ def figures(folder: Path) -> Iterator[Figure]:
         longest = max(small, key=lambda method: small[method])
         detail = f"{len(small)} methods with a tensor or a few; the slowest is {longest}"
         yield Figure("`validate`, warm, of an adapter without modules", small[longest] * 1e3, "ms", detail=detail)
+
+
+def _parse(header: bytes, config: bytes) -> tuple[object, object]:
+    return json.loads(header), json.loads(config)
 
 
 def widened(adapter: GeneratedAdapter) -> GeneratedAdapter:

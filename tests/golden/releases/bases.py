@@ -1,4 +1,4 @@
-"""Three more bases, for what the oracle's own do not show; importing this module registers them there."""
+"""Three more bases, for what the oracle's own do not show; `register` puts them there."""
 
 from __future__ import annotations
 
@@ -71,13 +71,15 @@ def numbered_experts_batch() -> dict[str, torch.Tensor]:
     return {"x": base_models.uniform_noise("input", torch.Size((3, 6)), 1.0)}
 
 
-base_models.BASES.setdefault(
-    "tiny_llama_ungrouped", base_models.Base(tiny_llama_ungrouped, base_models.BASES["tiny_llama"].batch)
-)
-base_models.BASES.setdefault(
-    "configured_perceptron",
-    base_models.Base(lambda: base_models.fill(ConfiguredPerceptron()), base_models.BASES["perceptron"].batch),
-)
-base_models.BASES.setdefault(
-    "numbered_experts", base_models.Base(lambda: base_models.fill(NumberedExperts()), numbered_experts_batch)
-)
+def register() -> None:
+    """Put the bases among those of the oracle; once or more often comes to the same."""
+    base_models.BASES.setdefault(
+        "tiny_llama_ungrouped", base_models.Base(tiny_llama_ungrouped, base_models.BASES["tiny_llama"].batch)
+    )
+    base_models.BASES.setdefault(
+        "configured_perceptron",
+        base_models.Base(lambda: base_models.fill(ConfiguredPerceptron()), base_models.BASES["perceptron"].batch),
+    )
+    base_models.BASES.setdefault(
+        "numbered_experts", base_models.Base(lambda: base_models.fill(NumberedExperts()), numbered_experts_batch)
+    )

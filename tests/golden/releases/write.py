@@ -94,9 +94,10 @@ def write_all(only: list[str] | None, record: Path | None) -> None:
     import torch
     import transformers
 
-    from tests.golden.releases import bases  # noqa: F401 - registers its bases
+    from tests.golden.releases import bases
     from tests.golden.releases.recipes import of_release
 
+    bases.register()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     release = peft.__version__
@@ -115,7 +116,7 @@ def write_all(only: list[str] | None, record: Path | None) -> None:
         try:
             entries.append({"release": release, **write(recipe, folder)})
             print(f"{release}/{recipe.name}")
-        except Exception as problem:
+        except Exception as problem:  # of any class: one that can't be written is recorded, and the others follow
             os.chdir(HERE)
             shutil.rmtree(folder, ignore_errors=True)
             failed.append(
