@@ -190,7 +190,7 @@ def _reduce(reduction: str, node: ast.Call, scope: Scope) -> Any:
     found = scope.over(units, what)
     if not found and reduction not in ("total", "number"):
         raise UnknownSymbolError(units)
-    return _REDUCTIONS[reduction](found)
+    return _guarded(_REDUCTIONS[reduction], found)
 
 
 @functools.cache
@@ -221,10 +221,11 @@ def _arithmetic(operation: ast.operator, left: Any, right: Any) -> Any:
     if name == "Div":
         if not right or (isinstance(left, int) and isinstance(right, int) and left % right):
             raise NoValueError(f"{left}/{right}")
-        return left // right if isinstance(left, int) and isinstance(right, int) else left / right
+        exact = isinstance(left, int) and isinstance(right, int)
+        return _guarded(operator.floordiv if exact else operator.truediv, left, right)
     if name in ("FloorDiv", "Mod") and not right:
         raise NoValueError(f"{left} by 0")
-    return _OPERATIONS[name](left, right)
+    return _guarded(_OPERATIONS[name], left, right)
 
 
 _OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {

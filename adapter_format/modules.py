@@ -14,13 +14,13 @@ from adapter_format.conditions import holds
 from adapter_format.layouts import CATEGORY, MODULE, auxiliary, fitted, role_name
 from adapter_format.module_values import settings_finder, value_of, values_by_path
 from adapter_format.patterns import PatternError, PatternTooCostly, fullmatch
-from adapter_format.settling import RANK, Frame, Roles, ShapeFault, settle
+from adapter_format.settling import NOBODY, RANK, Frame, Owners, Roles, ShapeFault, settle
 from adapter_format.shape_functions import category
 from adapter_format.shapes import may_have, parse_shape
 from adapter_format.targets import Targets, ends_with_name, target_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from adapter_format.keys import Sorted
     from adapter_format.layouts import Kind, Layout, Value
@@ -116,12 +116,12 @@ def resolve_modules(
         alike.append(own)
     if len(groups) > 1:
         modules = {path: modules[path] for path in stored.modules}
-    owners = _by_category(modules) if any(role.scope == CATEGORY for role in layout.roles.values()) else {}
+    categories = _by_category(modules) if any(role.scope == CATEGORY for role in layout.roles.values()) else {}
     shared = {}
     for name, roles in stored.shared.items():
         scope = layout.role(next(iter(roles))).scope
-        sharing: Iterable[str] = owners.get(name, []) if scope == CATEGORY else modules
-        shared[name] = _shared(settings, name, roles, [modules[path].symbols for path in sharing])
+        sharing: Iterable[str] = categories.get(name, []) if scope == CATEGORY else modules
+        shared[name] = _shared(settings, name, roles, Owners([modules[path].symbols for path in sharing]))
     return Modules(modules, shared, (*alike, *([module] for module in shared.values())))
 
 
@@ -133,13 +133,13 @@ def _by_category(paths: Iterable[str]) -> Mapping[str, list[str]]:
     return found
 
 
-def _shared(settings: _Settings, name: str, roles: Roles, others: Sequence[Symbols]) -> Module:
-    """Resolve tensors that belong to several modules, whose symbols are `others`."""
+def _shared(settings: _Settings, name: str, roles: Roles, owners: Owners) -> Module:
+    """Resolve tensors that belong to several modules, the `owners`."""
     layout = settings.layout
     scope = layout.role(next(iter(roles))).scope
     kinds = [kind for kind in layout.kinds if kind.scope == scope]
-    kind = next(kind for kind in kinds if settings.applies(kind, "", roles, others))
-    frame = Frame(layout, fitted(kind, settings.find), others)
+    kind = next(kind for kind in kinds if settings.applies(kind, "", roles, owners))
+    frame = Frame(layout, fitted(kind, settings.find), owners)
     return Module(name, frame.kind, roles, settings.constant, *settle(frame, roles, settings.constant))
 
 
@@ -180,8 +180,8 @@ class _Settings:
             found = self._fitted[kind.name] = fitted(kind, self.find)
         return found
 
-    def applies(self, kind: Kind, path: str, roles: Roles, others: Sequence[Symbols] = ()) -> bool:
-        """Whether a kind applies to a unit; `others` are the symbols of the modules that share it."""
+    def applies(self, kind: Kind, path: str, roles: Roles, owners: Owners = NOBODY) -> bool:
+        """Whether a kind applies to a unit; `owners` are the modules that share it."""
         select = kind.select
         if not select:
             return True
@@ -199,17 +199,17 @@ class _Settings:
         chosen = applies_to_path(kind, path, self.find)
         if chosen is False or not holds(select.get("config", {}), self.find):
             return False
-        if chosen is None and not self._fits(kind, path, roles, others):
+        if chosen is None and not self._fits(kind, path, roles, owners):
             return False
-        if "unless_fits" in select and self._fits(self.layout.kind(select["unless_fits"]), path, roles, others):
+        if "unless_fits" in select and self._fits(self.layout.kind(select["unless_fits"]), path, roles, owners):
             return False
-        return not select.get("fits") or self._fits(kind, path, roles, others)
+        return not select.get("fits") or self._fits(kind, path, roles, owners)
 
-    def _fits(self, kind: Kind, path: str, roles: Roles, others: Sequence[Symbols]) -> bool:
+    def _fits(self, kind: Kind, path: str, roles: Roles, owners: Owners) -> bool:
         given = self.given(path, kind, roles) if self.by_path else self.constant
         chosen = self._fit(kind)
         has_all = all(role_name(name) in chosen.shapes for name in roles)
-        return has_all and not settle(Frame(self.layout, chosen, others), roles, given, thorough=False).faults
+        return has_all and not settle(Frame(self.layout, chosen, owners), roles, given, thorough=False).faults
 
     @functools.cached_property
     def _tied_choices(self) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from adapter_format.keys import key_of
 from adapter_format.layouts import CATEGORY, MODULE, Kind, Layout, dtypes_of, fitted
 from adapter_format.module_values import settings_finder, value_of, values_by_path
 from adapter_format.modules import applies_to_path
-from adapter_format.settling import RANK, Frame, complete, numbers_of
+from adapter_format.settling import RANK, Frame, Owners, complete, numbers_of
 from adapter_format.shape_functions import category
 from adapter_format.shapes import REST, Symbols, is_free, shape_of, symbols_of
 
@@ -150,11 +150,11 @@ def plan_unit(
         rest: what a rest such as `*kernel` stands for.
         others: symbols of the modules that share the unit, or of all modules, itself among them.
     """
-    modules = list(others)
+    owners = Owners(list(others))
     for kind in kinds:
         if not holds(kind.select.get("config", {}), find) or not applies_to_path(kind, path, find):
             continue
-        frame = Frame(layout, fitted(kind, find), modules)
+        frame = Frame(layout, fitted(kind, find), owners)
         found = complete(frame, {**symbols, REST: len(rest)}, wanted)
         if found is not None and all(role in frame.kind.shapes for role in kind.always):
             return Plan(path, frame.kind, found, rest)

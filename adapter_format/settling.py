@@ -83,18 +83,40 @@ class Settled(NamedTuple):
     faults: tuple[ShapeFault, ...]
 
 
+class Owners:
+    """The symbols of the modules that share a tensor; what an expression has in all of them is computed once."""
+
+    __slots__ = ("_known", "_symbols")
+
+    def __init__(self, symbols: Sequence[Symbols]) -> None:
+        self._symbols = symbols
+        self._known: dict[str, list[Any]] = {}
+
+    def values(self, what: str) -> list[Any]:
+        """Return the value of an expression in each module; UnknownSymbolError if one lacks it, or there is none."""
+        found = self._known.get(what)
+        if found is None:
+            if not self._symbols:
+                raise UnknownSymbolError(what)
+            found = self._known[what] = [evaluate(what, Scope(symbols, FUNCTIONS)) for symbols in self._symbols]
+        return found
+
+
+NOBODY = Owners(())
+
+
 class Frame(NamedTuple):
     """What a unit is settled within.
 
     Attributes:
         layout: the method.
         kind: its kind, with the shapes that the config chooses.
-        others: the symbols of the modules that a tensor of several modules belongs to.
+        owners: the modules that a tensor of several modules belongs to.
     """
 
     layout: Layout
     kind: Kind
-    others: Sequence[Symbols] = ()
+    owners: Owners = NOBODY
 
     def scope(self, symbols: Symbols, index: str = "") -> Scope:
         """Return the scope in which expressions of the unit, or of one of its numbered tensors, are computed."""
@@ -105,13 +127,7 @@ class Frame(NamedTuple):
 
         def over(units: str, what: str) -> list[Any]:
             if units == "modules":
-                if not self.others:
-                    raise UnknownSymbolError(units)
-                if not what.isidentifier():
-                    return [evaluate(what, Scope(other, FUNCTIONS)) for other in self.others]
-                if not all(what in other for other in self.others):
-                    raise UnknownSymbolError(what)
-                return [other[what] for other in self.others]
+                return self.owners.values(what)
             return [evaluate(what, self.scope(symbols, number)) for number in _numbers(symbols, units)]
 
         return Scope(symbols, FUNCTIONS, over, rename)

@@ -9,7 +9,7 @@ from adapter_format import settling as faults
 from adapter_format.config import CONFIG_NAME, WEIGHTS_NAME
 from adapter_format.dtypes import DTYPES
 from adapter_format.findings import Finding, Location
-from adapter_format.layouts import BASE_FEATURES, auxiliary, dtypes_of
+from adapter_format.layouts import BASE_FEATURES, auxiliary, dtypes_of, role_name
 from adapter_format.module_values import settings_finder
 from adapter_format.rules.edits import (
     AddTensor,
@@ -261,16 +261,21 @@ def check_dtypes(checkpoint: Checkpoint) -> Iterator[Finding]:
     anatomy = checkpoint.anatomy
     if anatomy is None:
         return
-    stored = {info.dtype for group in anatomy.alike for info in group[0].roles.values()}
-    if len(stored) == 1 and stored <= _USUAL and not anatomy.layout.has_counts:
+    yield from _check_counts(anatomy, checkpoint.config or {})
+    counts = {name for name, role in anatomy.layout.roles.items() if role.dtypes}
+    stored = {
+        info.dtype
+        for group in anatomy.alike
+        for name, info in group[0].roles.items()
+        if not counts or role_name(name) not in counts
+    }
+    if len(stored) == 1 and stored <= _USUAL:
         return
     by_dtype: dict[str, list[str]] = {name: [] for name in sorted(stored)}
     for unit in anatomy.units:
         for name, info in unit.roles.items():
-            if not anatomy.layout.role(name).dtypes:
+            if role_name(name) not in counts:
                 by_dtype[info.dtype].append(info.name)
-    by_dtype = {name: keys for name, keys in by_dtype.items() if keys}
-    yield from _check_counts(anatomy, checkpoint.config or {})
     by_dtype.pop(UNKNOWN, None)
     loadable = {name: keys for name, keys in by_dtype.items() if name not in _NOT_LOADABLE}
     for name in by_dtype.keys() & _NOT_LOADABLE:
@@ -284,8 +289,8 @@ def check_dtypes(checkpoint: Checkpoint) -> Iterator[Finding]:
     floats = {name: keys for name, keys in loadable.items() if name not in integers}
     if len(floats) > 1:
         rarest = min(floats, key=lambda name: (len(floats[name]), name))
-        counts = ", ".join(f"{len(keys)} {name}" for name, keys in sorted(floats.items()))
-        yield MIXED_DTYPES.finding(f"The method's tensors have mixed element types: {counts}.", places(floats[rarest]))
+        shares = ", ".join(f"{len(keys)} {name}" for name, keys in sorted(floats.items()))
+        yield MIXED_DTYPES.finding(f"The method's tensors have mixed element types: {shares}.", places(floats[rarest]))
         return
     for name in floats.keys() & _UNUSUAL:
         yield UNUSUAL_DTYPE.finding(f"{tensors_of(len(floats[name]))} are stored as {name}.", places(floats[name]))
