@@ -98,8 +98,13 @@ class Owners:
         if found is None:
             if not self._symbols:
                 raise UnknownSymbolError(what)
-            found = self._known[what] = [evaluate(what, Scope(symbols, FUNCTIONS)) for symbols in self._symbols]
+            found = self._known[what] = self._computed(what)
         return found
+
+    def _computed(self, what: str) -> list[Any]:
+        if what.isidentifier() and all(what in symbols for symbols in self._symbols):
+            return [symbols[what] for symbols in self._symbols]
+        return [evaluate(what, Scope(symbols, FUNCTIONS)) for symbols in self._symbols]
 
 
 NOBODY = Owners(())
@@ -240,8 +245,9 @@ def settle_shapes(frame: Frame, roles: Roles, symbols: Symbols) -> tuple[str, Mi
                 if expected is not None:
                     return name, Mismatch(axis, expected)
         for text in frame.kind.relations:
-            for scope in _scopes(frame, text, symbols):
-                _bind(text, symbols, scope)
+            if not _is_bound(frame, text, symbols):
+                for scope in _scopes(frame, text, symbols):
+                    _bind(text, symbols, scope)
         if len(symbols) == before:
             return None
 
@@ -252,6 +258,12 @@ def _scopes(frame: Frame, relation: str, symbols: Symbols) -> Iterable[Scope]:
         return (frame.scope(symbols),)
     numbers = {number: None for key, found in symbols.items() if key.startswith(_NUMBERS) for number in found}
     return [frame.scope(symbols, number) for number in numbers]
+
+
+def _is_bound(frame: Frame, relation: str, symbols: Symbols) -> bool:
+    """Whether a relation has no free symbol left."""
+    names = names_in(relation)
+    return frame.kind.indexed.isdisjoint(names) and names <= symbols.keys()
 
 
 def _bind(text: str, symbols: Symbols, scope: Scope) -> None:

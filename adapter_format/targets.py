@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapter_format.dotted_names import is_dotted
@@ -165,7 +166,8 @@ def read_targets(layout: Layout, config: Mapping[str, Any]) -> Targets | None:
         except (PatternError, PatternTooCostly):
             return UNDECIDED
 
-    covers = _through_base_layers(safely, layout, settings, base_layer)
+    # Several rules ask the same of each module, and matching a regex is no lookup.
+    covers = functools.cache(_through_base_layers(safely, layout, settings, base_layer))
     return Targets(names, pattern, parameters, covers, is_parameter, parameters_of=_parameter_finder(parameters))
 
 
