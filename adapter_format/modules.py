@@ -11,10 +11,11 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapter_format.conditions import holds
+from adapter_format.diagnosis import ShapeFault, settle
 from adapter_format.layouts import CATEGORY, MODULE, auxiliary, fitted, role_name
 from adapter_format.module_values import settings_finder, value_of, values_by_path
 from adapter_format.patterns import PatternError, PatternTooCostly, fullmatch
-from adapter_format.settling import NOBODY, RANK, Frame, Owners, Roles, ShapeFault, settle
+from adapter_format.settling import NOBODY, RANK, Frame, Owners, Roles
 from adapter_format.shape_functions import category
 from adapter_format.shapes import may_have, parse_shape
 from adapter_format.targets import Targets, ends_with_name, target_settings

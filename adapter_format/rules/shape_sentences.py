@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from adapter_format import settling as faults
+from adapter_format import diagnosis as faults
+from adapter_format.diagnosis import settle
 from adapter_format.expressions import NoValueError, UnknownSymbolError, evaluate, names_in
 from adapter_format.layouts import BASE_FEATURES, CATEGORY, MODULE, Value, role_name
-from adapter_format.settling import Frame, settle
+from adapter_format.settling import RANK, Frame
 from adapter_format.shapes import plain_scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from adapter_format.anatomy import Anatomy
+    from adapter_format.diagnosis import ShapeFault
     from adapter_format.layouts import Layout
     from adapter_format.modules import Module
-    from adapter_format.settling import ShapeFault
     from adapter_format.shapes import Shape
 
     Found = list[tuple[Module, ShapeFault]]
@@ -71,7 +72,7 @@ def setting_sentence(found: Found, anatomy: Anatomy, config: Mapping[str, Any]) 
     module, fault = found[0]
     which, is_one = concerned(found, anatomy)
     value = anatomy.layout.values[fault.symbol]
-    meaning = "rank" if fault.symbol == faults.RANK else anatomy.layout.symbols.get(fault.symbol, fault.symbol)
+    meaning = "rank" if fault.symbol == RANK else anatomy.layout.symbols.get(fault.symbol, fault.symbol)
     meaning = meaning.partition(":")[0]
     wanted = json.dumps(module.given.get(fault.symbol))
     source = "the config gives" if is_given(value, config) else "PEFT's default is"
@@ -178,7 +179,7 @@ def mend_of(found: Found, anatomy: Anatomy, config: Mapping[str, Any]) -> str | 
 
 
 def _meaning(layout: Layout, symbol: str) -> str:
-    return "rank" if symbol == faults.RANK else layout.symbols.get(symbol, symbol).partition(":")[0]
+    return "rank" if symbol == RANK else layout.symbols.get(symbol, symbol).partition(":")[0]
 
 
 def _those(found: Found) -> str:
@@ -188,7 +189,7 @@ def _those(found: Found) -> str:
 def _scale(layout: Layout, symbol: str) -> str:
     """Add what has to follow a rank, so that the scale stays: the numerator of a scale that divides by the rank."""
     numerator = layout.scaling.get("numerator", {}).get("field")
-    by_rank = symbol == faults.RANK and faults.RANK in names_in(layout.scaling.get("divisor", "1"))
+    by_rank = symbol == RANK and RANK in names_in(layout.scaling.get("divisor", "1"))
     return f", and `{numerator}` so that the scale stays" if numerator and by_rank else ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from adapter_format import anatomy as parts
-from adapter_format import settling as faults
+from adapter_format import diagnosis as faults
 from adapter_format.config import CONFIG_NAME, WEIGHTS_NAME
 from adapter_format.dtypes import DTYPES
 from adapter_format.findings import Finding, Location
@@ -31,6 +31,7 @@ from adapter_format.rules.shape_sentences import (
     setting_sentence,
     within,
 )
+from adapter_format.settling import RANK
 from adapter_format.shapes import REST
 from adapter_format.storage.safetensors_header import UNKNOWN
 
@@ -39,9 +40,9 @@ if TYPE_CHECKING:
 
     from adapter_format.anatomy import Anatomy
     from adapter_format.checkpoint import Checkpoint
+    from adapter_format.diagnosis import ShapeFault
     from adapter_format.modules import Module
     from adapter_format.rules.shape_sentences import Found
-    from adapter_format.settling import ShapeFault
 
 _MISMATCH = "size mismatch for base_model.model"
 
@@ -193,7 +194,7 @@ def _describe(name: str, found: Found, anatomy: Anatomy, config: Mapping[str, An
     info = module.roles[fault.role]
     shape, (which, is_one) = list(info.shape), concerned(found, anatomy)
     if name == faults.SETTING:
-        rule = RANK_MISMATCH if fault.symbol == faults.RANK else SETTING_MISMATCH
+        rule = RANK_MISMATCH if fault.symbol == RANK else SETTING_MISMATCH
         return rule, setting_sentence(found, anatomy, config)
     if name == faults.RELATION:
         return SETTING_MISMATCH, relation_sentence(found, anatomy)
