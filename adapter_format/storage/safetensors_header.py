@@ -20,7 +20,7 @@ from adapter_format.storage.strict_json import read_json
 from adapter_format.tensors import TensorInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 LENGTH_BYTES = 8
 LIBRARY_HEADER_LIMIT = 100_000_000
@@ -184,6 +184,8 @@ def _read_sound(
         return None
     if type(entries) is not dict or source.rstrip(" ")[-1] != "}" or "\\" in source:
         return None
+    if "true" in source or "false" in source:
+        return None  # Python takes them for the numbers 1 and 0
     metadata = entries.pop(_METADATA, None)
     members = 4 * len(entries)
     if metadata is not None:
@@ -199,38 +201,43 @@ def _read_sound(
 def _read_in_order(entries: dict[str, Any]) -> tuple[dict[str, TensorInfo], int]:
     """Read entries that are sound and lie in the order of the header; return them and where the data ends.
 
-    The end is -1 if anything is otherwise.
+    The end is -1 if anything is otherwise. Numbers are integers here: the text holds neither fractions nor booleans.
     """
     tensors: dict[str, TensorInfo] = {}
     make: Callable[..., TensorInfo] = tuple.__new__  # half the cost of a call of the class
+    extents: dict[tuple[str, tuple[int, ...]], tuple[int, int]] = {}
     position = 0
-    for name, entry in entries.items():
-        try:
+    try:
+        for name, entry in entries.items():
             dtype = entry["dtype"]
-            shape = entry["shape"]
+            listed = entry["shape"]
             start, end = entry["data_offsets"]
-            width = bits = BITS[dtype]
-            for size in shape:
-                if type(size) is not int or size < 0:
-                    return {}, -1
-                bits *= size
-            if not bits and _overflows(shape):
+            shape = tuple(listed)
+            extent = extents.get((dtype, shape))
+            if extent is None:
+                extent = extents[dtype, shape] = _extent(dtype, shape)
+            nbytes, alignment = extent
+            if start != position or end - start != nbytes or start % alignment:
                 return {}, -1
-        except (KeyError, TypeError, ValueError):
-            return {}, -1
-        if (
-            start != position
-            or type(start) is not int
-            or type(end) is not int
-            or bits != (end - start) * 8
-            or len(entry) != 3
-            or type(shape) is not list
-            or (width > 8 and start * 8 % width)
-        ):
-            return {}, -1
-        position = end
-        tensors[name] = make(TensorInfo, (name, dtype, tuple(shape), start, end))
+            if len(entry) != 3 or type(listed) is not list:
+                return {}, -1
+            position = end
+            tensors[name] = make(TensorInfo, (name, dtype, shape, start, end))
+    except (KeyError, TypeError, ValueError):
+        return {}, -1
     return tensors, position
+
+
+def _extent(dtype: str, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return the bytes of a tensor and the multiple that its offset has to be; ValueError if it is not sound."""
+    bits = width = BITS[dtype]
+    for size in shape:
+        if type(size) is not int or size < 0:
+            raise ValueError(size)
+        bits *= size
+    if bits % 8 or (not bits and _overflows(shape)):
+        raise ValueError(shape)
+    return bits // 8, max(width // 8, 1)
 
 
 def _padding_defects(text: bytes) -> Iterator[Defect]:
@@ -283,7 +290,7 @@ def _read_entries(
     return tensors, metadata, defects
 
 
-def _overflows(shape: list[int]) -> bool:
+def _overflows(shape: Sequence[int]) -> bool:
     """Whether the product of the non-zero dimensions is beyond 63 bits, so that readers may wrap around."""
     product = 1
     for size in shape:
