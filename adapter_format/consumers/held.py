@@ -15,12 +15,11 @@ if TYPE_CHECKING:
 
     from adapter_format.anatomy import Anatomy
     from adapter_format.checkpoint import Checkpoint
+    from adapter_format.layouts import Layout
     from adapter_format.modules import Module
     from adapter_format.tensors import TensorInfo
 
 T = TypeVar("T")
-
-PREFIX = "base_model.model."
 
 
 class Held:
@@ -52,12 +51,20 @@ class Held:
         return method if isinstance(method, str) else ""
 
     @functools.cached_property
+    def layout(self) -> Layout | None:
+        """The layout of the method, if it has one."""
+        return layout_of(self.method)
+
+    @property
+    def prefix(self) -> str:
+        """What the keys of adapted modules start with; "" without a layout."""
+        return self.layout.prefix if self.layout is not None else ""
+
+    @functools.cached_property
     def modules(self) -> Mapping[str, Module]:
         """The adapted modules by path; none without tensors or a layout of the method."""
-        if self._anatomy is None and self.tensors is not None:
-            layout = layout_of(self.method)
-            if layout is not None:
-                self._anatomy = dissect(layout, self.config, self.tensors)
+        if self._anatomy is None and self.tensors is not None and self.layout is not None:
+            self._anatomy = dissect(self.layout, self.config, self.tensors)
         return self._anatomy.modules if self._anatomy is not None else {}
 
     @functools.cached_property

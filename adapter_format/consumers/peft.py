@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from adapter_format.conditions import is_set
 from adapter_format.config import CONFIG_NAME, WEIGHTS_NAME
 from adapter_format.config_fields import fields_of, known_peft_types, value_since
-from adapter_format.consumers.held import PREFIX, Held
+from adapter_format.consumers.held import Held
 from adapter_format.consumers.history import Span, fields_at, is_within, methods_at, newest, releases
 from adapter_format.consumers.matching import Patterns, Sizes, layer_number, sizes
 from adapter_format.consumers.signs import patterns_of, places_of
@@ -18,6 +18,7 @@ from adapter_format.packaged import load_schema
 from adapter_format.pattern_budget import Budget
 from adapter_format.patterns import PatternError, PatternTooCostly
 from adapter_format.schema_words import pointer_of, short_value
+from adapter_format.targets import target_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -254,12 +255,13 @@ def _sizes(held: Held, patterns: Patterns, choice: str, matching: str) -> dict[s
 def _layers(held: Held, release: str) -> Iterator[Reason]:
     """Find modules that hold tensors, but that a release does not count to the layers to transform."""
     regime = _layer_regime(release)
-    if regime is None or "layers_to_transform" not in fields_at(held.method, release):
+    field = held.layout.targets.get("layers", "") if held.layout is not None else ""
+    if regime is None or field not in fields_at(held.method, release):
         return
     lost = _lost_modules(held, regime["counts"])
     if lost:
-        key = next((key for key in held.tensors or () if key.startswith(f"{PREFIX}{lost[0]}.")), None)
-        text = f"{regime['why']}: `{lost[0]}` is in none of those that `layers_to_transform` names."
+        key = next((key for key in held.tensors or () if key.startswith(f"{held.prefix}{lost[0]}.")), None)
+        text = f"{regime['why']}: `{lost[0]}` is in none of those that `{field}` names."
         yield Reason("wrong", "layout", text, Location(WEIGHTS_NAME, tensor=key))
 
 
@@ -273,11 +275,11 @@ _MOST_LAYER_NAMES = 64
 
 def _lost_modules(held: Held, counts: str) -> list[str]:
     """Return the modules that lie in no layer to transform, as one way of counting them has it."""
-    wanted, targets = held.config.get("layers_to_transform"), held.config.get("target_modules")
+    settings = target_settings(held.layout, held.config) if held.layout is not None else {}
+    wanted, targets, names = (settings.get(name) for name in ("layers", "modules", "layers_pattern"))
     numbers = [wanted] if isinstance(wanted, int) else wanted
     if not isinstance(numbers, list) or not numbers or not isinstance(targets, list):
         return []
-    names = held.config.get("layers_pattern")
     several = names if isinstance(names, list) else [names]
     listed = tuple(name for name in several if isinstance(name, str))
     if len(listed) > _MOST_LAYER_NAMES:
@@ -290,7 +292,7 @@ def _lost_modules(held: Held, counts: str) -> list[str]:
             if path not in named and layer_number(path, listed, counts, budget) not in numbers
         ]
     except (PatternError, PatternTooCostly):
-        return []
+        return []  # the pattern itself is a finding, AF325 or AF326
 
 
 def checked_elsewhere() -> frozenset[str]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from adapter_format.config import CONFIG_NAME, WEIGHTS_NAME
 from adapter_format.config_fields import fields_of
-from adapter_format.consumers.held import PREFIX, Held
 from adapter_format.consumers.matching import Patterns, sizes
 from adapter_format.findings import Location
 from adapter_format.packaged import load_schema
@@ -15,6 +14,8 @@ from adapter_format.settling import RANK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from adapter_format.consumers.held import Held
 
 
 def places_of(change: Mapping[str, Any], held: Held) -> tuple[Location, ...]:
@@ -88,7 +89,7 @@ def _scaled_convolution(held: Held, keys: Sequence[str]) -> list[Location] | Non
 
 def _bias_of_layer(held: Held, _keys: Sequence[str]) -> list[Location] | None:
     """A bias stands beside the factors of its layer."""
-    keys = (f"{PREFIX}{path}.bias" for path in held.paths)
+    keys = (f"{held.prefix}{path}.bias" for path in held.paths)
     found = [Location(WEIGHTS_NAME, tensor=key) for key in keys if key in (held.tensors or {})]
     return found or None
 
